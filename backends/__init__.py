@@ -1,0 +1,1 @@
+"""Backends, one file each, found by name through `optdsl.backend.get_backend`."""

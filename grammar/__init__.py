@@ -1,0 +1,1 @@
+"""The language's grammar, as package data (`optdsl.lark`)."""

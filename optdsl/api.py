@@ -1,0 +1,68 @@
+"""What Python users hold in their hands: `optdsl.load("adam")` gives a `Spec`."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike, fspath
+
+from optdsl import driver
+from optdsl.diagnostics import Diagnostic, Source
+from optdsl.files import resolve_target
+from optdsl.language.optimizer import Optimizer
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `Spec.check` found. Errors never get here: `optdsl.load` raises them."""
+
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A spec that makes sense: its text, and what it means."""
+
+    source: Source
+    optimizer: Optimizer
+    warnings: tuple[Diagnostic, ...]
+
+    @property
+    def name(self) -> str:
+        """The class name that the spec gives itself: "Adam"."""
+        return self.optimizer.name
+
+    @property
+    def doc(self) -> str:
+        """The leading comment block: paper, equations, what libraries do differently."""
+        return self.optimizer.doc
+
+    def check(self) -> CheckReport:
+        """Warnings about the spec."""
+        return CheckReport(self.warnings)
+
+    def compile(self, *, framework: str = "torch", mode: str = "accurate") -> str:
+        """The text of a Python module that defines the optimizer for "torch" or "numpy"."""
+        return driver.compile_source(self.source, framework=framework, mode=mode)
+
+    def stages(
+        self, *, mode: str = "accurate", flags: Mapping[str, bool] | None = None
+    ) -> Iterator[tuple[str, str]]:
+        """Every form that the spec goes through on its way to a kernel, by name (`driver.STAGES`)."""
+        return driver.stages(self.source, mode=mode, flags=flags)
+
+    @cached_property
+    def _repr(self) -> str:
+        return f"<optdsl spec {self.name} from {self.source.name}>"
+
+    def __repr__(self) -> str:
+        return self._repr
+
+
+def load(target: str | PathLike[str]) -> Spec:
+    """Read a spec: the name of one in the library ("adam") or the path of an `.opt` file.
+
+    Raises `optdsl.OptdslError` with every finding when the text is wrong, or when there is no such file.
+    """
+    source = resolve_target(fspath(target))
+    optimizer, warnings = driver.front(source)
+    return Spec(source, optimizer, warnings)

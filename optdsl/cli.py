@@ -1,0 +1,329 @@
+"""The command line: arguments in; results on standard output, diagnostics on standard error, an exit code.
+
+0 clean, 1 findings, 2 a wrong command line or a file that cannot be read or written, 3 a mistake of ours,
+130 interrupted. Every command imports what it needs when it runs: `optdsl --help` loads nothing but click.
+No compiling is done here: that is `optdsl.driver`.
+"""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from optdsl import __version__, console
+
+if TYPE_CHECKING:
+    from optdsl.diagnostics import Diagnostic, OptdslError
+
+FINDINGS, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass
+class Settings:
+    """What every command is told; one for a whole command line."""
+
+    color: str = "auto"
+    debug: bool = False
+
+
+def _settings() -> Settings:
+    return click.get_current_context().ensure_object(Settings)
+
+
+def _set(context: click.Context, option: click.Parameter, value: Any) -> None:
+    settings = context.ensure_object(Settings)
+    if value is not None and option.name is not None:
+        setattr(settings, option.name, value)
+
+
+def everywhere(command: Command) -> Command:
+    """The options that may stand before and behind the name of a command."""
+    for option in (
+        click.option("--debug", is_flag=True, default=None, callback=_set, expose_value=False, hidden=True),
+        click.option(
+            "--color",
+            type=click.Choice(["auto", "always", "never"]),
+            callback=_set,
+            expose_value=False,
+            help="Colour in diagnostics; auto asks NO_COLOR, FORCE_COLOR and the terminal.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+class Commands(click.Group):
+    """Turns what a command raises into words and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from optdsl.diagnostics import OptdslError
+        from optdsl.files import FileError
+
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except OptdslError as error:
+            _show(error)
+            ctx.exit(USAGE if isinstance(error, FileError) else FINDINGS)
+        except Exception as error:
+            _bug(ctx, error)
+
+
+def _show(error: "OptdslError") -> None:
+    from optdsl.diagnostics.render import render_text
+
+    color = console.wants_color(_settings().color, sys.stderr)
+    click.echo(render_text(error.diagnostics, error.source, color=color), err=True, color=color)
+
+
+def _bug(ctx: click.Context, error: Exception) -> NoReturn:
+    from optdsl.diagnostics.excerpt import visible
+
+    if ctx.ensure_object(Settings).debug:
+        traceback.print_exception(error)
+    words = str(error).strip().split("\n", 1)[0]
+    click.echo(
+        f"optdsl: {type(error).__name__}: {visible(words)}\n"
+        "This is a bug of optdsl, not a mistake of yours. Please report it to the project, with the spec,\n"
+        f"the command and what it prints with --debug. This is optdsl {__version__}.",
+        err=True,
+    )
+    ctx.exit(BUG)
+
+
+@click.group(cls=Commands, context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="optdsl", message="%(prog)s %(version)s")
+@everywhere
+def cli() -> None:
+    """Equations in, fused optimizer kernels out.
+
+    A spec is named by its file (adam.opt), by its name in the library (adam), or is - for standard input.
+    """
+
+
+@cli.command()
+@click.argument("targets", nargs=-1, required=True, metavar="FILE|NAME...")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option("--strict", is_flag=True, help="Count warnings as findings.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing about specs that are clean.")
+@everywhere
+def check(targets: Sequence[str], form: str, strict: bool, quiet: bool) -> None:
+    """Say everything that is wrong with specs.
+
+    Exits with 0 when they are clean, 1 when there are findings, 2 when one cannot be read.
+    """
+    from optdsl.diagnostics import OptdslError, Severity, Source
+    from optdsl.diagnostics.render import count_text, json_findings, json_summary, render_findings
+    from optdsl.driver import front
+    from optdsl.files import FileError, resolve_target
+
+    color = console.wants_color(_settings().color, sys.stderr)
+    everything: list[Diagnostic] = []
+    code = 0
+    for target in targets:
+        source = Source(target, "")
+        try:
+            source = resolve_target(target)
+            found = front(source)[1]
+        except OptdslError as error:
+            source, found = error.source or source, error.diagnostics
+            code = max(code, USAGE if isinstance(error, FileError) else FINDINGS)
+        everything += found
+        if form == "json":
+            for line in json_findings(found, source):
+                click.echo(line)
+        elif found:
+            click.echo(render_findings(found, source, color=color) + "\n", err=True, color=color)
+        elif not quiet:
+            click.echo(f"{source.name}: clean")
+    if form == "json":
+        click.echo(json_summary(everything))
+    elif everything:
+        click.echo(count_text(everything), err=True)
+    if strict and any(diagnostic.severity is Severity.WARNING for diagnostic in everything):
+        code = max(code, FINDINGS)
+    click.get_current_context().exit(code)
+
+
+@cli.command("compile")
+@click.argument("target", metavar="FILE|NAME")
+@click.option("-o", "--output", metavar="FILE", help="Where to; standard output without it.")
+@click.option("--for", "framework", type=click.Choice(["torch", "numpy"]), default="torch", show_default=True)
+@click.option("--target", "backend", metavar="BACKEND", help="The text that this backend runs, on its own.")
+@click.option("--mode", type=click.Choice(["accurate", "fast"]), default="accurate", show_default=True,
+              help="Compute in float64, or in the parameter's type.")  # fmt: skip
+@click.option("--emit", type=click.Choice(["source", "ir"]), default="source", show_default=True)
+@click.option("--force", is_flag=True, help="Overwrite a file that optdsl did not write.")
+@everywhere
+def compile_command(
+    target: str, output: str | None, framework: str, backend: str | None, mode: str, emit: str, force: bool
+) -> None:
+    """Compile a spec to a Python module.
+
+    The module is imported like any other; its class is a torch optimizer or one for NumPy arrays.
+
+    \b
+    optdsl compile adam.opt -o adam.py
+    python -c "from adam import Adam"
+    """
+    from optdsl.diagnostics import OptdslError
+    from optdsl.driver import compile_source, front, stages
+    from optdsl.files import STDIN, atomic_write, resolve_target
+
+    source = resolve_target(target)
+    optimizer, warnings = front(source)
+    if warnings:
+        _show(OptdslError(warnings, source))
+    if emit == "ir":
+        text = dict(stages(source, mode=mode))["kernel"]
+    elif backend is not None:
+        text = dict(stages(source, mode=mode, backend=_backend(backend)))["source"]
+    else:
+        text = compile_source(source, framework=framework, mode=mode)
+    if not text.startswith("#"):
+        text = f"# {optimizer.name}, compiled by optdsl {__version__} from {source.name}\n{text}"
+    if output is None or output == STDIN:
+        click.echo(text, nl=not text.endswith("\n"))
+        return
+    atomic_write(output, text if text.endswith("\n") else text + "\n", force=force)
+    click.echo(f"{output}: {optimizer.name} for {backend or framework}, {mode}", err=True)
+
+
+@cli.command("list")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@everywhere
+def list_command(form: str) -> None:
+    """List the specs that come with optdsl.
+
+    With the bytes of state that each keeps per float32 parameter, its flags at their defaults.
+    """
+    from dataclasses import asdict
+
+    from optdsl.facts import entries
+
+    found = entries()
+    if form == "json":
+        for entry in found:
+            click.echo(json.dumps({"schema_version": 1, **asdict(entry)}))
+        return
+    rows = [("name", "state", "year", "flags", "title")]
+    rows += [
+        (entry.name, f"{entry.state_bytes} B", str(entry.year or ""), " ".join(entry.flags), entry.title)
+        for entry in found
+    ]
+    click.echo(console.table(rows))
+
+
+@cli.command()
+@click.argument("target", metavar="FILE|NAME")
+@click.option(
+    "--stage", metavar="STAGE", help="How the compiler sees it: syntax, optimizer, kernel ... or all."
+)
+@click.option("--flag", "flags", multiple=True, metavar="NAME=true|false", help="Choose a flag of the spec.")
+@click.option("--mode", type=click.Choice(["accurate", "fast"]), default="accurate", show_default=True)
+@everywhere
+def show(target: str, stage: str | None, flags: Sequence[str], mode: str) -> None:
+    """Show what is in a spec, or a stage of compiling it."""
+    from optdsl.driver import STAGES, front, stages
+    from optdsl.files import resolve_target
+    from optdsl.facts import describe
+
+    source = resolve_target(target)
+    optimizer = front(source)[0]
+    chosen = _flags(flags, [flag.name for flag in optimizer.flags])
+    if stage is None:
+        click.echo(describe(optimizer, chosen))
+        return
+    if stage not in (*STAGES, "all"):
+        raise click.BadParameter(f"{stage!r} is not one of {', '.join(STAGES)}, all.", param_hint="'--stage'")
+    texts = dict(stages(source, mode=mode, flags=chosen))
+    shown = [f"# --- {name}\n{text.rstrip()}" for name, text in texts.items()]
+    click.echo("\n\n".join(shown) if stage == "all" else texts[stage].rstrip())
+
+
+def _flags(given: Sequence[str], known: Sequence[str]) -> dict[str, bool]:
+    chosen = {}
+    for setting in given:
+        name, _, value = setting.partition("=")
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise click.BadParameter(f"the spec has no flag {name!r}; {has}.", param_hint="'--flag'")
+        if value.lower() not in ("", "true", "false"):
+            raise click.BadParameter(f"{name!r} is true or false, not {value!r}.", param_hint="'--flag'")
+        chosen[name] = value.lower() != "false"
+    return chosen
+
+
+def _backend(name: str) -> str:
+    from optdsl.backend import available_backends
+
+    known = [known.replace("_", "-") for known in available_backends()]
+    if name not in known:
+        raise click.BadParameter(f"{name!r} is not one of {', '.join(known)}.", param_hint="'--target'")
+    return name.replace("-", "_")
+
+
+@cli.command()
+@click.argument("name")
+@everywhere
+def new(name: str) -> None:
+    """Write NAME.opt, a commented spec to start from."""
+    from optdsl.files import atomic_write
+    from optdsl.language.names import why_illegal
+    from optdsl.template import new_spec
+
+    name = name.removesuffix(".opt")
+    if reason := why_illegal(name):
+        raise click.BadParameter(f"{name!r} {reason}.", param_hint="'NAME'")
+    atomic_write(f"{name}.opt", new_spec(name), new=True)
+    click.echo(f"{name}.opt: written; next: optdsl check {name}.opt")
+
+
+@cli.command()
+@click.argument("code")
+@everywhere
+def explain(code: str) -> None:
+    """Explain a code, such as OD101."""
+    from optdsl.diagnostics.explain import closest_codes, explanation
+
+    text = explanation(code.upper())
+    if text is None:
+        raise click.BadParameter(f"there is no {code!r}; {closest_codes(code)}", param_hint="'CODE'")
+    click.echo(text)
+
+
+@cli.command()
+@click.option(
+    "-o", "--out", default="optdsl-demo.png", show_default=True, metavar="FILE", help="The picture."
+)
+@click.option("--numpy", "without_torch", is_flag=True, help="Train in NumPy, even where torch is installed.")
+@click.option("--epochs", default=20, show_default=True, type=click.IntRange(1, 1000))
+@everywhere
+def demo(out: str, without_torch: bool, epochs: int) -> None:
+    """Compile Adam and train a network with it.
+
+    A small network learns 1,797 handwritten digits twice, with the compiled Adam and with torch's (without
+    torch, with a plain one in NumPy). Exits with 1 if their losses differ by more than 1e-5.
+    """
+    from optdsl.demo import run
+
+    agreed = run(out, without_torch=without_torch, epochs=epochs, say=click.echo)
+    click.get_current_context().exit(0 if agreed else FINDINGS)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line (`sys.argv` without one) and returns its exit code."""
+    try:
+        return cli.main(arguments, prog_name="optdsl", standalone_mode=False) or 0
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return USAGE

@@ -1,0 +1,83 @@
+"""The pipeline, to be read aloud:
+
+    text -> syntax tree -> Optimizer (meaning) -> Kernel IR -> generated source
+
+`front` goes as far as the meaning and tells everything that is wrong with the text; `compile_source`
+goes on to a Python module; `stages` does the same and shows every form on the way. This is the one file
+that sees all of the compiler; nothing below it prints, exits or reads a file.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from optdsl.backend import Program, get_backend
+from optdsl.diagnostics import Diagnostic, OptdslError, Report, Source
+from optdsl.emit.module import emit_module
+from optdsl.kernel.ir import Precision, Type
+from optdsl.kernel.lower import lower
+from optdsl.kernel.passes import run_passes
+from optdsl.kernel.printer import print_kernel
+from optdsl.language.optimizer import Optimizer
+from optdsl.language.parser import blanked_names, parse
+from optdsl.language.printer import print_file
+from optdsl.language.resolve import resolve
+from optdsl.language.specialise import specialise
+
+STAGES = ("syntax", "optimizer", "lowered", "kernel", "source")
+"""What `optdsl show --stage` can print, in the order of the pipeline."""
+
+
+def front(source: Source) -> tuple[Optimizer, tuple[Diagnostic, ...]]:
+    """The meaning of a spec, and warnings about it.
+
+    Raises `OptdslError` with every error and warning of the text.
+    """
+    report = Report(source)
+    file = parse(source, report)
+    optimizer = resolve(file, report, blanked_names(report)) if file else None
+    report.raise_if_errors()
+    assert optimizer is not None, "the front end gave nothing and said nothing"
+    return optimizer, report.diagnostics
+
+
+def build(optimizer: Optimizer, precision: Precision, flags: Mapping[str, bool] | None = None) -> Program:
+    """Meaning to optimized kernels, with the flags chosen (their defaults when not given)."""
+    return run_passes(lower(specialise(optimizer, flags or {}), precision))
+
+
+def compile_source(source: Source, *, framework: str, mode: str = "accurate", comments: bool = True) -> str:
+    """Text to the text of a Python module for `framework` ("torch" or "numpy")."""
+    optimizer, _ = front(source)
+    return emit_module(optimizer, framework=framework, mode=mode, comments=comments)
+
+
+def stages(
+    source: Source,
+    *,
+    mode: str = "accurate",
+    storage: Type = Type.F32,
+    flags: Mapping[str, bool] | None = None,
+    backend: str = "numba_cpu",
+) -> Iterator[tuple[str, str]]:
+    """Every form that a spec goes through, with its name from `STAGES`; stops where the text is wrong."""
+    report = Report(source)
+    file = parse(source, report)
+    report.raise_if_errors()
+    assert file is not None
+    yield "syntax", print_file(file)
+    optimizer, _ = front(source)
+    chosen = specialise(optimizer, flags or {})
+    yield (
+        "optimizer",
+        get_backend("reference").source(Program(chosen, lower(chosen, Precision(mode, storage)).update)),
+    )
+    lowered = lower(chosen, Precision(mode, storage))
+    yield "lowered", _print(lowered)
+    program = run_passes(lowered)
+    yield "kernel", _print(program)
+    phases = ("query", "update") if program.query else ("update",)
+    yield "source", "\n\n".join(get_backend(backend).source(program, phase) for phase in phases)
+
+
+def _print(program: Program) -> str:
+    kernels = [program.query, program.update] if program.query else [program.update]
+    return "\n\n".join(print_kernel(kernel) for kernel in kernels)

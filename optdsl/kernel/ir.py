@@ -1,0 +1,152 @@
+"""Kernel IR: what runs, typed, in the order of the spec. The whole of it fits on this screen.
+
+A kernel has a *prologue*, run once per step and per row of hyperparameters on the host in float64,
+and *phases*, each one pass over memory for every element. A new phase starts where a reduction must
+be finished before its result is used; today every kernel has one phase (and a `query` kernel when the
+gradient is taken elsewhere).
+
+Frozen; built by `lower`, rewritten by `passes`, checked by `verify`, shown by `printer`.
+Supported: per-element arithmetic, host scalars, scalar states. Not yet: reductions, matrices, random.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+
+from optdsl.diagnostics import Span
+
+
+class Type(StrEnum):
+    F32 = "f32"
+    F64 = "f64"
+    BOOL = "bool"
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How numbers are kept and how they are computed; stated in generated code.
+
+    `accurate` computes in float64 and stores in `storage`; `fast` computes in `storage`.
+    """
+
+    mode: str  # "accurate" or "fast"
+    storage: Type
+
+    @property
+    def compute(self) -> Type:
+        return Type.F64 if self.mode == "accurate" else self.storage
+
+
+class Access(StrEnum):
+    READ = "read"
+    WRITE = "write"
+    UPDATE = "update"  # read, then written
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """One address per parameter tensor; the position in `Kernel.buffers` is its column."""
+
+    name: str  # theta, g, or a state
+    type: Type
+    access: Access
+
+
+# --- expressions: every node has a type ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Const:
+    value: Fraction | bool
+    type: Type
+
+
+@dataclass(frozen=True)
+class Local:
+    """A name bound by an earlier `Let`, or a scalar that the prologue hands over."""
+
+    name: str
+    type: Type
+
+
+@dataclass(frozen=True)
+class Load:
+    """The old value of a buffer at this element, in the buffer's type."""
+
+    buffer: str
+    type: Type
+
+
+@dataclass(frozen=True)
+class Cast:
+    operand: "Expr"
+    type: Type
+
+
+@dataclass(frozen=True)
+class Op:
+    """A row of `operators.OPERATORS`."""
+
+    name: str
+    args: tuple["Expr", ...]
+    type: Type
+
+
+Expr = Const | Local | Load | Cast | Op
+
+# --- statements ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Let:
+    name: str
+    value: Expr
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Store:
+    buffer: str
+    value: Expr
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Stmt = Let | Store
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One pass over memory: every element on its own, statements in order, stores last wins never.
+
+    All loads see old values: a buffer is stored to after it was last loaded.
+    """
+
+    name: str
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """`hypers`, `t` and `scalar_states` are the prologue's inputs, all float64.
+
+    `scalars` are the prologue's names that the phases read, in the order of their columns;
+    `scalar_updates` says which prologue name is the new value of each scalar state.
+    """
+
+    name: str
+    precision: Precision
+    hypers: tuple[str, ...]
+    scalar_states: tuple[str, ...]
+    prologue: tuple[Let, ...]
+    scalar_updates: tuple[str, ...]
+    scalars: tuple[str, ...]
+    buffers: tuple[Buffer, ...]
+    phases: tuple[Phase, ...]
+
+    def buffer(self, name: str) -> Buffer:
+        return next(buffer for buffer in self.buffers if buffer.name == name)
+
+
+# Inputs of every prologue beside the hypers and scalar states: the step counter, and +1 or -1, the
+# sign that `maximize` gives the gradient.
+TIME, DIRECTION = "t", "direction"

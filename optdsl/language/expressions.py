@@ -1,0 +1,215 @@
+"""One expression of a line: syntax to meaning.
+
+Assumes that declarations are in the `Scope`. Gives an `optimizer.Expr` with every kind and shape known,
+or None after reporting why not. Keeps the author's order; folds nothing.
+"""
+
+from collections.abc import Container
+
+from optdsl.diagnostics import Label, Span
+from optdsl.diagnostics import catalogue as problem
+from optdsl.language import syntax
+from optdsl.language.constants import literal
+from optdsl.language.names import closest
+from optdsl.language.operators import INFIX, OPERATORS, RESERVED_FUNCTIONS, Operator
+from optdsl.language.optimizer import Age, Apply, Expr, Kind, Number, Ref, Role, Shape, Truth
+from optdsl.language.scope import Scope
+
+_KIND_NAME = {Kind.REAL: "number", Kind.BOOL: "condition"}
+_KIND_ADVICE = {
+    Kind.REAL: "turn the condition into a number: `if CONDITION then 1 else 0`",
+    Kind.BOOL: "compare it with something, as in `x > 0`",
+}
+
+
+def resolve_expr(expr: syntax.Expr, scope: Scope, wanted: Kind = Kind.REAL) -> Expr | None:
+    """The meaning of an expression of the wanted kind."""
+    found = _resolve(expr, scope)
+    if found is not None and found.kind is not wanted:
+        scope.report.add(
+            problem.WrongKind(
+                span=expr.span,
+                expected=_KIND_NAME[wanted],
+                found=_KIND_NAME[found.kind],
+                choice=_KIND_ADVICE[wanted],
+            )
+        )
+        return None
+    return found
+
+
+def _resolve(expr: syntax.Expr, scope: Scope) -> Expr | None:
+    match expr:
+        case syntax.Number():
+            value = literal(expr, scope.report)
+            return None if value is None else Number(value, expr.span)
+        case syntax.Bool(value=truth):
+            return Truth(truth, expr.span)
+        case syntax.Name():
+            return _name(expr, scope)
+        case syntax.At():
+            return _at(expr, scope)
+        case syntax.Unary(op, operand):
+            return _apply(OPERATORS["not" if op == "not" else "neg"], (operand,), expr.span, scope)
+        case syntax.Binary("@", span=span):
+            scope.report.add(problem.NotYet(span=span, what="a matrix product"))
+            return None
+        case syntax.Binary(op, left, right):
+            return _apply(INFIX[op], (left, right), expr.span, scope)
+        case syntax.If(test, then, otherwise):
+            return _apply(OPERATORS["where"], (test, then, otherwise), expr.span, scope)
+        case syntax.Call():
+            return _call(expr, scope)
+        case syntax.Expectation():
+            scope.report.add(problem.UnexpectedText(span=expr.span, expected="a value", found="`E[...]`"))
+            return None
+
+
+def _apply(row: Operator, operands: tuple[syntax.Expr, ...], span: Span, scope: Scope) -> Expr | None:
+    found = [resolve_expr(x, scope, kind) for x, kind in zip(operands, row.takes, strict=True)]
+    args = tuple(arg for arg in found if arg is not None)
+    if len(args) < len(found):
+        return None
+    return Apply(row.name, args, max(arg.shape for arg in args), row.gives, span)
+
+
+def _call(call: syntax.Call, scope: Scope) -> Expr | None:
+    report, name = scope.report, call.function
+    if name == "grad":
+        report.add(problem.GradientPoint(span=call.span, reason="`grad` is not a value of its own"))
+    elif name in RESERVED_FUNCTIONS or call.over:
+        report.add(problem.NotYet(span=call.span, what=f"`{name}`"))
+    elif name in scope or name in ("theta", "g", "t"):
+        head = Span(call.span.start, call.span.start + len(name))
+        report.add(problem.MissingOperator(span=head, left=name, right="(...)"))
+    elif name not in OPERATORS or not OPERATORS[name].callable:
+        known = [row.name for row in OPERATORS.values() if row.callable]
+        head = Span(call.span.start, call.span.start + len(name))
+        report.add(problem.UnknownFunction(span=head, name=name, suggestion=closest(name, known)))
+        for argument in call.arguments:
+            _resolve(argument.value, scope)
+    elif OPERATORS[name].arity != len(call.arguments) or any(a.name for a in call.arguments):
+        arity = OPERATORS[name].arity
+        report.add(
+            problem.WrongArity(
+                span=call.span,
+                name=name,
+                expected=f"{arity} argument{'s' if arity > 1 else ''}, by position",
+                given=", ".join(a.name for a in call.arguments if a.name) or str(len(call.arguments)),
+            )
+        )
+    else:
+        return _apply(OPERATORS[name], tuple(a.value for a in call.arguments), call.span, scope)
+    return None
+
+
+def _name(node: syntax.Name, scope: Scope) -> Expr | None:
+    name, span = node.name, node.span
+    if name == "t":
+        return Ref(Role.TIME, "t", span=span)
+    if name in scope.hypers:
+        return Ref(Role.HYPER, name, span=span)
+    if name in scope.flags:
+        return Ref(Role.FLAG, name, kind=Kind.BOOL, span=span)
+    if name in scope.values:
+        return Ref(Role.VALUE, name, shape=scope.shapes[name], span=span)
+    if name in scope.poisoned or name in scope.excused:
+        return None
+    if name in scope.inputs:
+        scope.report.add(problem.NotYet(span=span, what=f"the input `{name}`"))
+    elif name in ("theta", "g") or name in scope.states:
+        new = name == "g" or name in scope.new
+        choice = f"write `{name}[t]`" + (
+            "" if name == "g" else f" for the new value, `{name}[t-1]` for the old"
+        )
+        if not new:
+            choice = f"write `{name}[t-1]`: the new value is not set yet on this line"
+        scope.report.add(problem.MissingIndex(span=span, name=name, choice=choice))
+    elif name in scope.later:
+        scope.report.add(
+            problem.ReadBeforeSet(
+                span=span,
+                name=name,
+                choice="move this line below the one that sets it",
+                also=(Label(scope.later[name], "set here"),),
+            )
+        )
+    else:
+        close = closest(name, scope.readable())
+        also: tuple[Label, ...] = ()
+        if close and (declared := scope.declaration(close)):
+            also = (Label(declared.name_span, "declared here"),)
+        if close in scope.states or close == "theta":
+            close = f"{close}[t]" if close in scope.new else f"{close}[t-1]"
+        scope.report.add(
+            problem.UnknownName(span=span, name=name, suggestion=close, also=also, replacement=close)
+        )
+    return None
+
+
+def _at(node: syntax.At, scope: Scope) -> Expr | None:
+    name, span = node.name, node.span
+    changing = name in scope.states or name in ("theta", "g")
+    if not changing:
+        _needless_index(node, scope)
+        return None
+    if node.step is not None or node.offset is None:
+        _refuse_time(node, scope, "only `[t]` and `[t-1]` can be read", f"write `{name}[t-1]`")
+        return None
+    if node.offset > 0:
+        _refuse_time(node, scope, "the future is not known", f"write `{name}[t]`")
+        return None
+    if name == "g":
+        if node.offset == 0:
+            scope.gradient_read = scope.gradient_read or span
+            return Ref(Role.GRAD, "g", shape=Shape.ELEMENT, span=span)
+        advice = "keep it: `state g_old[0] = 0`, and as last line `g_old[t] = g[t]`"
+        _refuse_time(node, scope, "old gradients are not kept by themselves", advice)
+        return None
+    if node.offset < -1:
+        _refuse_time(
+            node, scope, "only one old value is kept", f"declare a second state that keeps `{name}[t-1]`"
+        )
+        return None
+    role = Role.THETA if name == "theta" else Role.STATE
+    shape = Shape.ELEMENT if name == "theta" else scope.shapes[name]
+    if node.offset == -1:
+        return Ref(role, name, Age.OLD, shape, span=span)
+    if name in scope.new:
+        return Ref(role, name, Age.NEW, shape, span=span)
+    if name not in scope.poisoned and name not in scope.excused:
+        scope.report.add(
+            problem.ReadBeforeSet(
+                span=span,
+                name=f"{name}[t]",
+                choice=f"write `{name}[t-1]` for the old value, or move this line below `{name}[t] = ...`",
+            )
+        )
+    return None
+
+
+def _refuse_time(node: syntax.At, scope: Scope, reason: str, choice: str) -> None:
+    index = str(node.step) if node.offset is None else "t" + (f"{node.offset:+d}" if node.offset else "")
+    scope.report.add(
+        problem.NoSuchTime(span=node.span, name=node.name, index=index, reason=reason, choice=choice)
+    )
+
+
+def _needless_index(node: syntax.At, scope: Scope) -> None:
+    name = node.name
+    kinds: dict[str, Container[str]] = {
+        "hyperparameter": scope.hypers,
+        "flag": scope.flags,
+        "input": scope.inputs,
+    }
+    what = next((f"`{name}` is a {kind}" for kind, names in kinds.items() if name in names), None)
+    if what is None and (name in scope.values or name in scope.later):
+        what = f"`{name}` is a value of this step; to keep it, declare `state {name}[0] = 0`"
+    if what is not None:
+        scope.report.add(problem.NeedlessIndex(span=node.span, name=name, what=what))
+    elif name not in scope.excused and name not in scope.poisoned:
+        close = closest(name, (*scope.states, "theta"))
+        suggestion = f"{close}[t{node.offset or ''}]" if close and close != "g[t]" else close
+        scope.report.add(
+            problem.UnknownName(span=node.span, name=name, suggestion=suggestion, replacement=suggestion)
+        )

@@ -1,0 +1,196 @@
+"""What a spec means: every name resolved, every shape and kind known, lines in the author's order.
+
+Comes from `resolve`, goes to `kernel.lower` (to be run), to the `reference` backend (to be believed)
+and to the checks (to be proved). This tree is the truth; anything SymPy makes of it is a translation.
+Frozen; equality ignores spans.
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import Enum, IntEnum, StrEnum
+from fractions import Fraction
+
+from optdsl.diagnostics import Source, Span
+from optdsl.language.syntax import Claim
+
+
+class Shape(IntEnum):
+    """How many values a quantity has; the shape of a sum is the larger shape of its parts."""
+
+    SCALAR = 0  # one value per step, known on the host: hypers, t and what follows from them
+    GLOBAL = 1  # one per step, reduced over all parameters: known only after a pass over memory
+    TENSOR = 2  # one per parameter tensor
+    COLS = 3  # one per column of a matrix
+    ROWS = 4  # one per row
+    ELEMENT = 5  # one per element
+
+
+class Kind(StrEnum):
+    REAL = "real"
+    BOOL = "bool"
+
+
+class Role(StrEnum):
+    """What a name stands for."""
+
+    HYPER = "hyper"
+    FLAG = "flag"
+    TIME = "time"
+    THETA = "theta"
+    GRAD = "grad"
+    STATE = "state"
+    VALUE = "value"
+    INPUT = "input"
+
+
+class Age(Enum):
+    NOW = ""  # has no age: a value of this step, a hyper, g
+    OLD = "[t-1]"
+    NEW = "[t]"
+
+
+def _span() -> Span:
+    return field(default=Span(0, 0), compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Number:
+    value: Fraction  # exact, whatever the base it was written in
+    span: Span = _span()
+    shape: Shape = Shape.SCALAR
+    kind: Kind = Kind.REAL
+
+
+@dataclass(frozen=True)
+class Truth:
+    value: bool
+    span: Span = _span()
+    shape: Shape = Shape.SCALAR
+    kind: Kind = Kind.BOOL
+
+
+@dataclass(frozen=True)
+class Ref:
+    role: Role
+    name: str
+    age: Age = Age.NOW
+    shape: Shape = Shape.SCALAR
+    kind: Kind = Kind.REAL
+    span: Span = _span()
+
+
+@dataclass(frozen=True)
+class Apply:
+    """An operator of `operators.OPERATORS` applied to its arguments; `if` is `where`."""
+
+    op: str
+    args: tuple["Expr", ...]
+    shape: Shape
+    kind: Kind
+    span: Span = _span()
+
+
+Expr = Number | Truth | Ref | Apply
+
+
+@dataclass(frozen=True)
+class Domain:
+    """An interval; None is an infinite end."""
+
+    low: Fraction | None = None
+    high: Fraction | None = None
+    low_closed: bool = False
+    high_closed: bool = False
+
+    def contains(self, value: Fraction) -> bool:
+        if self.low is not None and (value < self.low or (value == self.low and not self.low_closed)):
+            return False
+        return self.high is None or value < self.high or (value == self.high and self.high_closed)
+
+    def __str__(self) -> str:
+        low = "-inf" if self.low is None else f"{float(self.low):g}"
+        high = "inf" if self.high is None else f"{float(self.high):g}"
+        return f"{'[' if self.low_closed else '('}{low}, {high}{']' if self.high_closed else ')'}"
+
+
+@dataclass(frozen=True)
+class Alias:
+    """A framework's name: `betas[0]` is ("betas", 0)."""
+
+    name: str
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """A run-time argument of the kernel: never baked in."""
+
+    name: str
+    default: Fraction
+    domain: Domain
+    alias: Alias | None = None
+    span: Span = _span()
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A compile-time switch."""
+
+    name: str
+    default: bool
+    alias: Alias | None = None
+    span: Span = _span()
+
+
+@dataclass(frozen=True)
+class State:
+    """What is kept between steps. `initial` is a constant or hyper expression, or theta[0]."""
+
+    name: str
+    initial: Expr
+    shape: Shape
+    alias: str | None = None
+    span: Span = _span()
+
+
+@dataclass(frozen=True)
+class Assign:
+    """One line. `first` replaces `value` at t = 1 (the line `x[1] = ...`)."""
+
+    target: Ref
+    value: Expr
+    first: Expr | None = None
+    span: Span = _span()
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The meaning of one `optimizer` definition.
+
+    `query` is where the gradient is taken, None for theta[t-1]; `lines` run from top to bottom.
+    """
+
+    name: str
+    doc: str
+    hypers: tuple[Hyper, ...]
+    flags: tuple[Flag, ...]
+    states: tuple[State, ...]
+    inputs: tuple[str, ...]
+    query: Expr | None
+    query_lines: tuple[Assign, ...]  # the values that `query` needs, before the gradient is known
+    lines: tuple[Assign, ...]
+    claims: tuple[Claim, ...] = ()
+    source: Source | None = field(default=None, compare=False, repr=False)
+
+    def with_lines(self, lines: tuple[Assign, ...], states: tuple[State, ...]) -> "Optimizer":
+        return replace(self, lines=lines, states=states)
+
+
+def references(expr: Expr) -> frozenset[Ref]:
+    """Every `Ref` in an expression."""
+    match expr:
+        case Ref():
+            return frozenset((expr,))
+        case Apply(args=args):
+            return frozenset().union(*map(references, args))
+        case _:
+            return frozenset()

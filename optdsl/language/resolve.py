@@ -1,0 +1,274 @@
+"""Syntax to meaning: names, times, kinds, shapes.
+
+In: a `syntax.Definition`, perhaps with lines left out that did not parse. Out: an `Optimizer` in which
+every name is known, or None; all that is wrong goes to the `Report`.
+Not done here: nothing is folded or simplified, no flag is chosen, and no claim is looked into.
+"""
+
+from optdsl.diagnostics import Label, Report, Span
+from optdsl.diagnostics import catalogue as problem
+from optdsl.language import declarations, syntax
+from optdsl.language.constants import check_constants
+from optdsl.language.expressions import resolve_expr
+from optdsl.language.optimizer import Age, Assign, Expr, Optimizer, Ref, Role, Shape
+from optdsl.language.scope import Declaration, Scope
+from optdsl.language.shapes import infer_shapes
+from optdsl.language.usage import report_unused
+
+
+def resolve(file: syntax.File, report: Report, excused: frozenset[str] = frozenset()) -> Optimizer | None:
+    """The meaning of a file's one optimizer. `excused` are names on lines that did not parse."""
+    definition = file.definitions[0]
+    for other in file.definitions[1:]:
+        report.add(problem.OneOptimizer(span=other.name_span))
+    if isinstance(definition, syntax.Composition):
+        report.add(problem.NotYet(span=definition.span, what="a composition"))
+        return None
+    if definition.kind is not syntax.Kind.OPTIMIZER or definition.formals:
+        report.add(problem.NotYet(span=definition.span, what=f"a definition of kind `{definition.kind}`"))
+        return None
+    declarations.check_name(definition.name, definition.name_span, report)
+    return _Definition(definition, report, excused).resolve(file.header)
+
+
+class _Definition:
+    """One pass over the lines of a definition, from top to bottom."""
+
+    def __init__(self, definition: syntax.Definition, report: Report, excused: frozenset[str]) -> None:
+        self.definition = definition
+        self.report = report
+        self.scope = Scope(report, excused=excused)
+        self.lines: list[Assign] = []
+        self.claims: list[syntax.Claim] = []
+        self.first_cases: dict[str, tuple[syntax.Assign, Expr | None]] = {}
+        self.query: Expr | None = None
+        self.query_lines: tuple[Assign, ...] = ()
+
+    def resolve(self, header: str) -> Optimizer | None:
+        body, scope = self.definition.body, self.scope
+        declarations.declare(body, scope)
+        scope.shapes = infer_shapes(body)
+        for statement in body:
+            if isinstance(statement, syntax.Assign) and isinstance(statement.target, syntax.Name):
+                scope.later.setdefault(statement.target.name, statement.target.span)
+        hypers = [declarations.hyper(declared, self.report) for declared in scope.hypers.values()]
+        flags = tuple(declarations.flag(declared, self.report) for declared in scope.flags.values())
+        states = [declarations.state(declared, scope) for declared in scope.states.values()]
+        for declared in scope.inputs.values():
+            self.report.add(problem.NotYet(span=declared.span, what="an input"))
+        declarations.check_aliases(scope)
+        for statement in body:
+            self._statement(statement)
+        self._finish()
+        if self.report.has_errors:
+            return None
+        optimizer = Optimizer(
+            name=self.definition.name,
+            doc=header,
+            hypers=tuple(hyper for hyper in hypers if hyper),
+            flags=flags,
+            states=tuple(state for state in states if state),
+            inputs=tuple(scope.inputs),
+            query=self.query,
+            query_lines=self.query_lines,
+            lines=tuple(self.lines),
+            claims=tuple(self.claims),
+            source=self.report.source,
+        )
+        report_unused(optimizer, scope)
+        return None if self.report.has_errors else optimizer
+
+    def _statement(self, statement: syntax.Statement) -> None:
+        match statement:
+            case syntax.Claim():
+                self.claims.append(statement)
+            case syntax.When():
+                self.report.add(problem.NotYet(span=statement.span, what="a `when` block"))
+                for inner in (*statement.then, *statement.otherwise):
+                    if isinstance(inner, syntax.Assign):
+                        self.scope.poisoned.add(inner.target.name)
+            case syntax.Start():
+                self.report.add(problem.NotYet(span=statement.span, what="`start` in an optimizer"))
+            case syntax.Assign(target=syntax.Name()):
+                self._value(statement)
+            case syntax.Assign(target=syntax.At("g")):
+                self._gradient(statement)
+            case syntax.Assign():
+                self._update(statement)
+            case _:
+                pass  # declarations have been read
+
+    def _resolved(self, expr: syntax.Expr) -> Expr | None:
+        found = resolve_expr(expr, self.scope)
+        if found is not None:
+            check_constants(found, self.report)
+        return found
+
+    # --- x = ... ---
+
+    def _value(self, line: syntax.Assign) -> None:
+        scope, name, span = self.scope, line.target.name, line.target.span
+        value = self._resolved(line.value)
+        if name in scope.states:
+            self.report.add(
+                problem.StateSetWithoutIndex(
+                    span=span,
+                    name=name,
+                    also=(Label(scope.states[name].name_span, "declared as a state here"),),
+                )
+            )
+            scope.poisoned.add(name)
+            return
+        if (declared := scope.declaration(name)) is not None:
+            self._cannot_set(line, declared)
+            return
+        if name in scope.values:
+            self._set_twice(name, line, scope.values[name])
+            return
+        if not declarations.check_name(name, span, self.report):
+            scope.poisoned.add(name)
+            return
+        if value is None:
+            scope.poisoned.add(name)
+            return
+        scope.values[name] = span
+        self.lines.append(Assign(Ref(Role.VALUE, name, shape=value.shape, span=span), value, span=line.span))
+
+    def _cannot_set(self, line: syntax.Assign, declared: Declaration) -> None:
+        name = line.target.name
+        what = {
+            syntax.HyperDecl: "a hyperparameter is given by the user of the optimizer",
+            syntax.FlagDecl: "a flag is chosen by the user of the optimizer",
+        }.get(type(declared), "an input is given by the user of the optimizer")
+        also = (Label(declared.name_span, "declared here"),)
+        self.report.add(problem.CannotSet(span=line.target.span, name=name, what=what, also=also))
+
+    def _set_twice(self, name: str, line: syntax.Assign, first: Span) -> None:
+        self.report.add(
+            problem.SetTwice(span=line.target.span, name=name, also=(Label(first, "first set here"),))
+        )
+
+    # --- x[t] = ..., x[1] = ... ---
+
+    def _update(self, line: syntax.Assign) -> None:
+        scope, target = self.scope, line.target
+        assert isinstance(target, syntax.At)
+        name = target.name
+        value = self._resolved(line.value)
+        if name != "theta" and name not in scope.states:
+            if (declared := scope.declaration(name)) is not None:
+                self._cannot_set(line, declared)
+            elif name == "t":
+                self.report.add(problem.CannotSet(span=target.span, name="t", what="`t` counts by itself"))
+            elif name not in scope.excused:
+                self.report.add(problem.UndeclaredState(span=target.span, name=name))
+            scope.poisoned.add(name)
+            return
+        if target.step is not None:
+            self._first_case(line, target, value)
+            return
+        if target.offset != 0:
+            what = "an old value stays what it was" if (target.offset or 0) < 0 else "the future is set later"
+            self.report.add(
+                problem.CannotSet(span=target.span, name=self.report.source.slice(target.span), what=what)
+            )
+            return
+        if name in scope.new:
+            self._set_twice(f"{name}[t]", line, scope.new[name])
+            return
+        first = self.first_cases.pop(name, None)
+        scope.new[name] = target.span
+        if value is None or (first is not None and first[1] is None):
+            return
+        role = Role.THETA if name == "theta" else Role.STATE
+        shape = Shape.ELEMENT if name == "theta" else scope.shapes[name]
+        if name == "theta" and value.shape is not Shape.ELEMENT:
+            self.report.add(
+                problem.ShapeClash(
+                    span=line.value.span,
+                    reason="every element of the parameters would be set to one number",
+                    found="one value per step",
+                    choice="begin with the old value: `theta[t] = theta[t-1] - ...`",
+                )
+            )
+            return
+        ref = Ref(role, name, Age.NEW, shape, span=target.span)
+        self.lines.append(Assign(ref, value, first[1] if first else None, line.span))
+
+    def _first_case(self, line: syntax.Assign, target: syntax.At, value: Expr | None) -> None:
+        name = target.name
+        if target.step != 1:
+            reason = f"only the first step can have a case of its own, not step {target.step}"
+        elif name in self.scope.new:
+            reason = f"the first step's case of `{name}` stands below its general line"
+        elif name in self.first_cases:
+            reason = f"the first step's case of `{name}` is given twice"
+        else:
+            self.first_cases[name] = (line, value)
+            return
+        self.report.add(problem.FirstStepCase(span=target.span, name=name, reason=reason))
+
+    # --- g[t] = grad(...) ---
+
+    def _gradient(self, line: syntax.Assign) -> None:
+        scope, call = self.scope, line.value
+        target = line.target
+        assert isinstance(target, syntax.At)
+        if not (
+            target.offset == 0
+            and isinstance(call, syntax.Call)
+            and call.function == "grad"
+            and len(call.arguments) == 1
+            and call.arguments[0].name is None
+        ):
+            self.report.add(
+                problem.CannotSet(
+                    span=target.span,
+                    name="g",
+                    what="the gradient is given; only `g[t] = grad(POINT)` says where",
+                )
+            )
+            return
+        if self.query is not None:
+            self.report.add(
+                problem.GradientPoint(span=line.span, reason="the gradient is taken a second time")
+            )
+            return
+        point = self._resolved(call.arguments[0].value)
+        if scope.gradient_read is not None:
+            self.report.add(
+                problem.GradientPoint(
+                    span=line.span,
+                    reason="the gradient is used before it is said where it is taken",
+                    also=(Label(scope.gradient_read, "used here"),),
+                )
+            )
+            return
+        if point is None:
+            return
+        if point.shape is not Shape.ELEMENT:
+            self.report.add(
+                problem.ShapeClash(
+                    span=line.value.span,
+                    reason="the gradient is taken at a point, which has one value per element",
+                    found="one value per step",
+                    choice="write, for example, `grad(theta[t-1] + mu*b[t-1])`",
+                )
+            )
+            return
+        if not (isinstance(point, Ref) and point.role is Role.THETA and point.age is Age.OLD):
+            self.query, self.query_lines = point, tuple(self.lines)
+
+    # --- the end ---
+
+    def _finish(self) -> None:
+        scope, report = self.scope, self.report
+        for name, (line, _) in self.first_cases.items():
+            reason = f"`{name}` has a case for the first step, and none for the later ones"
+            report.add(problem.FirstStepCase(span=line.target.span, name=name, reason=reason))
+        for name, declared in scope.states.items():
+            known = name in scope.new or name in scope.poisoned or name in self.first_cases
+            if not known and name not in scope.excused:
+                report.add(problem.StateNotSet(span=declared.name_span, name=name))
+        if "theta" not in scope.new and "theta" not in scope.excused and "theta" not in self.first_cases:
+            report.add(problem.ParametersNotSet(span=self.definition.name_span, name=self.definition.name))

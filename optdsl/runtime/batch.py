@@ -1,0 +1,31 @@
+"""One step's work as plain arrays: what every backend's step takes, whatever framework holds the tensors.
+
+Nothing here knows of specs: generated modules import this package and nothing else of optdsl.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass
+class Batch:
+    """All parameter tensors of one dtype that are stepped together: T tensors, B buffers, R rows.
+
+    addresses      (T, B) uint64   first element of each buffer of each tensor, in `buffers` order
+    sizes          (T,)   int64    elements per tensor; every buffer of a tensor has the same layout
+    rows           (T,)   int64    which row of hyperparameters a tensor uses
+    hypers         (R, H) float64  in the kernel's order
+    t              (R,)   float64  the step that is being taken, from 1
+    direction      (R,)   float64  +1, or -1 to maximize
+    scalar_states  (R, K) float64  old values on entry, new values on return
+    """
+
+    addresses: NDArray[np.uint64]
+    sizes: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    hypers: NDArray[np.float64]
+    t: NDArray[np.float64]
+    direction: NDArray[np.float64]
+    scalar_states: NDArray[np.float64]

@@ -1,0 +1,168 @@
+"""Compiled kernels, kept between processes; any doubt about one means that it is compiled again.
+
+In: a kernel's function and signature. Out: what Numba's dispatcher asks of a cache, one file per kernel
+in a directory that is nobody else's. A file is named by the SHA-256 of everything that its machine code
+depends on: the function's bytecode, constants and globals (so comments, line numbers and paths are no
+part of it), the runtime's own helpers, the versions of Python, NumPy, Numba, llvmlite and optdsl, the
+processor, the compiler's options. It holds a magic number, the SHA-256 of the rest, and the rest, which
+is unpickled only when the sum is right.
+
+Why not `njit(cache=True)`: a truncated index there ends every later run with EOFError, a planted one
+runs code, and both lie where Numba's settings say rather than in a private directory.
+
+Never raises and never warns: a cache that cannot be used is not used. NOT done: eviction.
+"""
+
+import contextlib
+import hashlib
+import os
+import pickle
+import stat
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import compiler, serialize
+
+from optdsl.runtime.atomic import atomic_write
+
+MAGIC = b"optdsl kernel 1\n"
+_SUM_SIZE = hashlib.sha256().digest_size
+
+
+def cache_directory() -> Path | None:
+    """The directory for kernels, made if need be; None if there is none that only this user can write to.
+
+    `$OPTDSL_CACHE_DIR`, or `optdsl` in `$XDG_CACHE_HOME` or `~/.cache`.
+    """
+    try:
+        chosen = os.environ.get("OPTDSL_CACHE_DIR")
+        base = os.environ.get("XDG_CACHE_HOME")
+        path = Path(chosen) if chosen else (Path(base) if base else Path.home() / ".cache") / "optdsl"
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path if _is_ours(path.stat()) else None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Owned by this user, and written to by no other."""
+    if not hasattr(os, "getuid"):
+        return True
+    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+class KernelCache:
+    """Stands in for the `_cache` of a Numba dispatcher that has the one signature."""
+
+    cache_path = None
+
+    def __init__(self, function: Callable[..., None], signature: tuple[Any, ...]) -> None:
+        self._function = function
+        self._signature = signature
+
+    def path(self, target_context: Any) -> Path | None:
+        """Where this kernel is or would be kept; None if it is not."""
+        directory = cache_directory()
+        key = _key(self._function, self._signature, target_context) if directory else None
+        return directory / f"{key}.kernel" if directory and key else None
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """Numba's compile result, or None."""
+        try:
+            target_context.refresh()
+            payload = _read(self.path(target_context))
+            if payload is None:
+                return None
+            return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
+        except Exception:
+            return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        with contextlib.suppress(Exception):
+            path = self.path(result.target_context)
+            if path is None or result.library.has_dynamic_globals:
+                return
+            payload = serialize.dumps(result._reduce())
+            atomic_write(path, MAGIC + hashlib.sha256(payload).digest() + payload)
+
+    def flush(self) -> None:
+        """Nothing to forget: files are read when asked for."""
+
+
+def _read(path: Path | None) -> bytes | None:
+    """The payload of a file that is whole and this user's."""
+    if path is None:
+        return None
+    with path.open("rb") as file:
+        if not _is_ours(os.fstat(file.fileno())):
+            return None
+        data = file.read()
+    start = len(MAGIC) + _SUM_SIZE
+    payload = data[start:]
+    right = data.startswith(MAGIC) and data[len(MAGIC) : start] == hashlib.sha256(payload).digest()
+    return payload if right else None
+
+
+def _key(function: Callable[..., None], signature: tuple[Any, ...], target_context: Any) -> str | None:
+    """Names the machine code of `function`; None if it depends on something that cannot be named."""
+    code = function.__code__
+    names = _describe_globals(code, function.__globals__)
+    if names is None or function.__closure__ or any(isinstance(c, CodeType) for c in code.co_consts):
+        return None
+    description = (
+        code.co_code,
+        code.co_exceptiontable,
+        code.co_consts,
+        code.co_names,
+        code.co_varnames,
+        code.co_argcount,
+        names,
+        signature,
+        target_context.codegen().magic_tuple(),
+        _toolchain(),
+        [getattr(numba.config, option) for option in _OPTIONS],
+    )
+    return hashlib.sha256(repr(description).encode()).hexdigest()
+
+
+_OPTIONS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "USING_SVML")
+
+
+def _describe_globals(code: CodeType, namespace: dict[str, Any]) -> list[str] | None:
+    """What the global names of a kernel stand for; None if one is neither ours nor a plain constant."""
+    described = []
+    for name in code.co_names:
+        if name not in namespace:
+            continue  # a builtin or an attribute
+        value = namespace[name]
+        home = getattr(value, "__module__", None) or ""
+        if isinstance(value, ModuleType) and value.__name__ in ("math", "numpy"):
+            described.append(f"{name}: module {value.__name__}")
+        elif isinstance(value, bool | int | float):
+            described.append(f"{name}: {value!r}")
+        elif value in (np.float32, np.float64, np.uint64, np.int64) or home.startswith("optdsl.runtime."):
+            described.append(f"{name}: {home}.{getattr(value, '__qualname__', type(value).__name__)}")
+        else:
+            return None
+    return described
+
+
+@cache
+def _toolchain() -> tuple[str, ...]:
+    """Versions, and the text of the helpers that are compiled into kernels."""
+    here = Path(__file__).parent
+    helpers = [(here / name).read_bytes() for name in ("numba_kernel.py", "scalar_math.py")]
+    return (
+        sys.version,
+        np.__version__,
+        numba.__version__,
+        llvmlite.__version__,
+        *(hashlib.sha256(text).hexdigest() for text in helpers),
+    )

@@ -1,0 +1,58 @@
+"""Every finding, as its user sees it: `errors/<topic>/<case>.opt` and the expected `.err` beside it.
+
+To add a case, write the `.opt` and run `pytest tests/test_errors.py --update-golden`; then read the
+`.err` as the author of that spec would, before it is committed.
+"""
+
+import inspect
+import time
+from pathlib import Path
+
+import pytest
+
+from optdsl import driver
+from optdsl.diagnostics import OptdslError, Problem, Source, catalogue
+from optdsl.diagnostics.render import render_text
+
+CASES = sorted((Path(__file__).parent / "errors").glob("*/*.opt"))
+CODES = {
+    found.code: found
+    for _, found in inspect.getmembers(catalogue, inspect.isclass)
+    if issubclass(found, Problem) and found is not Problem
+}
+
+
+def findings(source: Source) -> str:
+    try:
+        _, diagnostics = driver.front(source)
+    except OptdslError as error:
+        diagnostics = error.diagnostics
+    return render_text(diagnostics, source)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_findings(path: Path, update_golden: bool) -> None:
+    started = time.process_time()
+    shown = findings(Source(path.name, path.read_text(encoding="utf-8"))).rstrip() + "\n"
+    assert time.process_time() - started < 5, "a wrong spec must not cost much"
+    expected = path.with_suffix(".err")
+    if update_golden:
+        expected.write_text(shown, encoding="utf-8")
+    assert expected.exists(), "no .err beside it; did you forget --update-golden?"
+    assert shown == expected.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_every_code_has_a_case(code: str) -> None:
+    shown = "".join(path.with_suffix(".err").read_text(encoding="utf-8") for path in CASES)
+    assert f"[{code}]" in shown
+
+
+def test_no_two_findings_share_a_code() -> None:
+    classes = [
+        found
+        for _, found in inspect.getmembers(catalogue, inspect.isclass)
+        if issubclass(found, Problem) and found is not Problem
+    ]
+    assert len(classes) == len(CODES)
+    assert all(found.__doc__ and found.__doc__ != Problem.__doc__ for found in classes)

@@ -65,15 +65,13 @@ def run(out: str, *, without_torch: bool, epochs: int, say: Callable[[str], None
     started = perf_counter()
     _train(runs, digits, epochs)
     say(f"trained both, {len(runs[0].losses)} steps each: {_since(started)}\n")
-    apart = max(abs(a - b) for a, b in zip(runs[0].losses, runs[1].losses, strict=True))
+    apart = float(np.abs(np.subtract(runs[0].losses, runs[1].losses)).max())  # NaN if either is
     say(_report(runs, digits))
     _draw(runs, out)
     say(f"curves: {out}")
     agreed = apart <= ALLOWED
-    verdict = "agree" if agreed else "DISAGREE"
-    say(
-        f"losses {verdict}: at most {apart:.1e} apart in {len(runs[0].losses)} steps (allowed: {ALLOWED:.0e})"
-    )
+    verdict, steps = "agree" if agreed else "DISAGREE", len(runs[0].losses)
+    say(f"losses {verdict}: at most {apart:.1e} apart in {steps} steps (allowed: {ALLOWED:.0e})")
     return agreed
 
 

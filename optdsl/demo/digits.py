@@ -5,6 +5,7 @@ Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Lear
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,7 @@ def initial_parameters() -> list[NDArray[np.float32]]:
     """Weights (inputs, outputs) and biases, layer by layer: He's initialization, for rectifiers."""
     generator = np.random.default_rng(_SEED + 2)
     parameters: list[NDArray[np.float32]] = []
-    for inputs, outputs in zip(LAYERS, LAYERS[1:], strict=False):
+    for inputs, outputs in pairwise(LAYERS):
         weights = generator.standard_normal((inputs, outputs)) * np.sqrt(2 / inputs)
         parameters += [weights.astype(np.float32), np.zeros(outputs, np.float32)]
     return parameters

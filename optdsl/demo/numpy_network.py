@@ -1,4 +1,4 @@
-"""The network in NumPy, its gradient written out, and Adam as the paper's box says it: no framework needed."""
+"""The network in NumPy with its gradient written out, and Adam as in the paper's box: no framework needed."""
 
 from time import perf_counter
 from typing import Protocol
@@ -19,10 +19,10 @@ class Steps(Protocol):
 class PlainAdam:
     """Kingma & Ba, Algorithm 1, one NumPy operation after another."""
 
-    def __init__(
-        self, params: Arrays, lr: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
-    ):
-        self.params, self.lr, self.beta1, self.beta2, self.eps = params, lr, beta1, beta2, eps
+    beta1, beta2, eps = 0.9, 0.999, 1e-8
+
+    def __init__(self, params: Arrays, lr: float):
+        self.params, self.lr = params, lr
         self.m = [np.zeros_like(param) for param in params]
         self.v = [np.zeros_like(param) for param in params]
         self.t = 0

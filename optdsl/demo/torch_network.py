@@ -1,5 +1,6 @@
 """The network in torch, and what trains it: the compiled Adam or torch's own."""
 
+from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
@@ -32,7 +33,7 @@ class TorchLearner:
 def network() -> nn.Sequential:
     """Two hidden layers of rectifiers; always from the same start."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(LAYERS, LAYERS[1:], strict=False):
+    for inputs, outputs in pairwise(LAYERS):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     model = nn.Sequential(*layers[:-1])
     with torch.no_grad():

@@ -15,14 +15,16 @@ Never raises and never warns: a cache that cannot be used is not used. NOT done:
 
 import contextlib
 import hashlib
+import math
 import os
 import pickle
 import stat
 import sys
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any
 
 import llvmlite
@@ -142,16 +144,21 @@ def _describe_globals(code: CodeType, namespace: dict[str, Any]) -> list[str] | 
         if name not in namespace:
             continue  # a builtin or an attribute
         value = namespace[name]
-        home = getattr(value, "__module__", None) or ""
-        if isinstance(value, ModuleType) and value.__name__ in ("math", "numpy"):
-            described.append(f"{name}: module {value.__name__}")
-        elif isinstance(value, bool | int | float):
+        if isinstance(value, bool | int | float):
             described.append(f"{name}: {value!r}")
-        elif value in (np.float32, np.float64, np.uint64, np.int64) or home.startswith("optdsl.runtime."):
-            described.append(f"{name}: {home}.{getattr(value, '__qualname__', type(value).__name__)}")
+        elif known := _known().get(id(value)):
+            described.append(f"{name}: {known}")
         else:
             return None
     return described
+
+
+def _known() -> dict[int, str]:
+    """The names of what kernels may use, by identity."""
+    known = {id(math): "math", id(np): "numpy"}
+    for module in ("optdsl.runtime.numba_kernel", "optdsl.runtime.scalar_math"):
+        known |= {id(value): f"{module}.{name}" for name, value in vars(import_module(module)).items()}
+    return known
 
 
 @cache

@@ -1,0 +1,89 @@
+"""Reads hyperparameters and flags from a group, as they are now, and refuses what is out of domain.
+
+In: a group, a mapping of options to numbers, tuples of numbers or one-element tensors. Out: floats in the
+layout's order, the chosen variant, the direction. Messages are torch's own, word for word.
+NOT done: remembering anything; schedulers and users change groups between steps.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from optdsl.runtime.layout import Hyper, Layout, Variant
+
+# As torch words them; anything else is "Invalid NAME value".
+_WORDING = {"lr": "learning rate", "eps": "epsilon value"}
+
+
+def read_hypers(layout: Layout, group: Mapping[str, Any]) -> tuple[float, ...]:
+    """The values of `layout.hypers`. Raises `ValueError` out of domain, `TypeError` for no number."""
+    values = []
+    for hyper in layout.hypers:
+        raw = group[hyper.option]
+        if hyper.index is not None:
+            raw = _element(raw, hyper, layout)
+        value = raw if type(raw) is float else _to_float(raw, hyper)
+        if not hyper.contains(value):
+            raise ValueError(f"Invalid {_wording(hyper)}: {raw}")
+        values.append(value)
+    return tuple(values)
+
+
+def read_variant(layout: Layout, group: Mapping[str, Any]) -> Variant:
+    """The kernels for the flags of a group. Raises `ValueError` for a flag that is no truth value."""
+    values = []
+    for flag in layout.flags:
+        raw = group[flag.option]
+        if raw is not True and raw is not False and raw not in (0, 1):
+            raise ValueError(f"Invalid {flag.option} value: {raw} (must be True or False)")
+        values.append(bool(raw))
+    return layout.variants[tuple(values)]
+
+
+def read_direction(group: Mapping[str, Any]) -> float:
+    """What the gradient is multiplied by: -1 to maximize."""
+    return -1.0 if group.get("maximize", False) else 1.0
+
+
+def defaults_of(layout: Layout) -> dict[str, Any]:
+    """Every option with its default: numbers, tuples of numbers, truth values."""
+    options: dict[str, Any] = {}
+    for hyper in layout.hypers:
+        if hyper.index is None:
+            options[hyper.option] = hyper.default
+        else:
+            options[hyper.option] = (*options.get(hyper.option, ()), hyper.default)
+    return options | {flag.option: flag.default for flag in layout.flags}
+
+
+def _element(raw: Any, hyper: Hyper, layout: Layout) -> Any:
+    length = layout.lengths[hyper.option]
+    try:
+        count = len(raw)
+    except TypeError:
+        count = -1
+    if count != length:
+        raise ValueError(f"{hyper.option} must hold {length} numbers, got {raw!r}")
+    return raw[hyper.index]
+
+
+def _label(hyper: Hyper) -> str:
+    return hyper.option if hyper.index is None else f"{hyper.option}[{hyper.index}]"
+
+
+def _wording(hyper: Hyper) -> str:
+    if hyper.index is not None:
+        return f"{hyper.option.removesuffix('s')} parameter at index {hyper.index}"
+    return _WORDING.get(hyper.option, f"{hyper.option} value")
+
+
+def _to_float(raw: Any, hyper: Hyper) -> float:
+    if hasattr(raw, "numel"):  # a tensor, without importing torch
+        if raw.numel() != 1:
+            raise ValueError(f"Tensor {_label(hyper)} must be 1-element")
+        raw = raw.item()
+    if isinstance(raw, str | bytes) or not hasattr(raw, "__float__"):
+        raise TypeError(f"{_label(hyper)} must be a number, not {type(raw).__name__}")
+    try:
+        return float(raw)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{_label(hyper)} must be a number, not {raw!r}") from None

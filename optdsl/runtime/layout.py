@@ -1,0 +1,107 @@
+"""What a generated module says about its optimizer: names, domains, states, and which kernels to run.
+
+Plain frozen data, written out by the compiler and read by `torch_optimizer` and `numpy_optimizer`.
+Nothing is checked here: the compiler has done that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from optdsl.runtime.numba_kernel import Kernel
+
+THETA_0 = "theta[0]"
+"""`State.initial` for a copy of the parameter as it is when the state is made."""
+
+KernelPair = tuple[Kernel, Kernel]
+"""(prologue, kernel)."""
+
+
+@dataclass(frozen=True)
+class Hyper:
+    """A run-time number: its domain, and the group key (`option`, and a place in it) that users set."""
+
+    name: str
+    default: float
+    low: float
+    high: float
+    low_closed: bool
+    high_closed: bool
+    option: str
+    index: int | None = None
+
+    def contains(self, value: float) -> bool:
+        """NaN is in no domain."""
+        above = self.low <= value if self.low_closed else self.low < value
+        return above and (value <= self.high if self.high_closed else value < self.high)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A switch that chooses the variant; `option` is its group key."""
+
+    name: str
+    default: bool
+    option: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What is kept between steps for one parameter tensor, under `key`.
+
+    `initial` is a number, the name of a hyper, or `THETA_0`.
+    """
+
+    name: str
+    key: str
+    initial: float | str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The optimizer with its flags chosen.
+
+    buffers            columns of the address table: theta, g, then `states` in order
+    states             one value per element, in the parameter's dtype
+    scalar_states      one value per tensor, 0-d
+    scalar_count       columns of the scalars that the prologue writes
+    first_step_only    t is read only to tell step 1 from the others, so no counter is kept
+    uses_time          t is read
+    float32, float64   (prologue, kernel) for each dtype of parameters
+    query_...          the pair that moves theta to where the gradient is taken; None: it stays
+    """
+
+    buffers: tuple[str, ...]
+    states: tuple[State, ...]
+    scalar_states: tuple[State, ...]
+    scalar_count: int
+    first_step_only: bool
+    uses_time: bool
+    float32: KernelPair
+    float64: KernelPair
+    query_float32: KernelPair | None = None
+    query_float64: KernelPair | None = None
+
+    @property
+    def keeps_step(self) -> bool:
+        """Whether a counter is kept, under `step`; torch keeps one wherever it keeps a state."""
+        return not self.first_step_only and (self.uses_time or bool(self.states or self.scalar_states))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`variants` by the values of the flags, in the order of `flags`."""
+
+    name: str
+    hypers: tuple[Hyper, ...]
+    flags: tuple[Flag, ...]
+    variants: Mapping[tuple[bool, ...], Variant]
+
+    @cached_property
+    def lengths(self) -> dict[str, int | None]:
+        """How many hypers each option holds; None for one that is a number by itself."""
+        lengths: dict[str, int | None] = {}
+        for hyper in self.hypers:
+            known = lengths.get(hyper.option) or 0
+            lengths[hyper.option] = None if hyper.index is None else max(known, hyper.index + 1)
+        return lengths

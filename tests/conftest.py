@@ -1,0 +1,40 @@
+"""What all tests share: a check that optdsl is installed, and expected outputs kept as files."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+# Without an install there is an `optdsl`, the folder, but no `optdsl.backends`: that comes from pyproject.toml.
+if find_spec("optdsl.backends") is None:
+    pytest.exit("optdsl is not installed: run `pip install -e .` first, or `make test`", returncode=4)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the expected outputs anew instead of comparing"
+    )
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether expected outputs are to be written rather than compared."""
+    return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture
+def golden(update_golden: bool) -> Callable[[Path, str], None]:
+    """`golden(path, text)`: the file says just this text; with --update-golden, it does from now on."""
+
+    def compare(path: Path, text: str) -> None:
+        if update_golden:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            return
+        assert path.exists(), f"{path} is missing: write it with `make golden`, and look at it"
+        assert text == path.read_text(encoding="utf-8"), (
+            f"{path} says otherwise; `make golden` accepts the new"
+        )
+
+    return compare

@@ -1,0 +1,66 @@
+"""Every stage of every spec, as files that are read in review: `golden/<spec>/<stage>`.
+
+A change of the compiler shows itself here as a change of what users get. To accept one, run
+`pytest tests/test_golden.py --update-golden` and read the difference.
+"""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from optdsl import driver
+from optdsl.files import library_names, read_library
+
+GOLDEN = Path(__file__).parent / "golden"
+SUFFIX = {"syntax": ".opt", "source": ".py"}
+
+
+Golden = Callable[[Path, str], None]
+
+
+@pytest.mark.parametrize("name", library_names())
+def test_stages(name: str, golden: Golden) -> None:
+    shown = dict(driver.stages(read_library(name)))
+    assert tuple(shown) == driver.STAGES
+    for stage, text in shown.items():
+        golden(GOLDEN / name / f"{stage}{SUFFIX.get(stage, '.txt')}", text.rstrip() + "\n")
+
+
+@pytest.mark.parametrize("framework", ["torch", "numpy"])
+@pytest.mark.parametrize("name", library_names())
+def test_modules(name: str, framework: str, golden: Golden) -> None:
+    text = driver.compile_source(read_library(name), framework=framework)
+    ast.parse(text)
+    golden(GOLDEN / name / f"for_{framework}.py", text)
+
+
+def test_no_golden_file_is_left_over() -> None:
+    expected = {f"{stage}{SUFFIX.get(stage, '.txt')}" for stage in driver.STAGES}
+    expected |= {"for_torch.py", "for_numpy.py"}
+    for folder in GOLDEN.iterdir():
+        assert folder.name in library_names()
+        assert {path.name for path in folder.iterdir()} == expected
+
+
+def test_modules_are_the_same_bytes_in_every_process() -> None:
+    """Hash randomisation must not reach the text."""
+    program = (
+        "from optdsl import driver; from optdsl.files import read_library; "
+        "print(driver.compile_source(read_library('nadam'), framework='torch'))"
+    )
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(texts) == 1

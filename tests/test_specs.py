@@ -1,0 +1,48 @@
+"""Every spec of the library as a document: cited, short, without warnings, with domains that hold."""
+
+import re
+
+import pytest
+
+from optdsl import driver
+from optdsl.files import library_names, read_library
+from optdsl.language.optimizer import Optimizer
+
+LONGEST = 40  # lines below the header: an algorithm box, not a program
+
+
+def meaning(name: str) -> Optimizer:
+    optimizer, warnings = driver.front(read_library(name))
+    assert not warnings
+    return optimizer
+
+
+def test_library() -> None:
+    """The optimizers that were promised first; the rest of the library may only add to them."""
+    assert set(library_names()) >= {
+        *("gd", "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "rprop"),
+        *("adam", "adamax", "nadam", "amsgrad", "adabound", "adamw", "radam"),
+    }
+
+
+@pytest.mark.parametrize("name", library_names())
+def test_header(name: str) -> None:
+    """The first paragraph is the citation: somebody, something, some time."""
+    text = read_library(name).text
+    header, _, body = text.partition("\noptimizer ")
+    citation = re.split(r"\n#\n", header)[0]
+    assert all(line.startswith("#") for line in header.splitlines())
+    assert re.search(r"\b(1[89]|20)\d\d\b", citation), "no year"
+    assert max(map(len, text.splitlines())) <= 110
+    assert len(body.splitlines()) < LONGEST
+
+
+@pytest.mark.parametrize("name", library_names())
+def test_meaning(name: str) -> None:
+    optimizer = meaning(name)
+    assert optimizer.name.lower() == {"gd": "gradientdescent"}.get(name, name).replace("_", "")
+    for hyper in optimizer.hypers:
+        domain = hyper.domain
+        assert domain.contains(hyper.default)
+        assert domain.low is not None, f"{hyper.name} may be anything below"
+        assert hyper.name != "eps" or not domain.contains(type(hyper.default)(0)), "0/0 at g = 0"

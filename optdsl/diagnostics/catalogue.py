@@ -389,16 +389,6 @@ class AliasClash(Problem):
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeclaredTooLate(Problem):
-    """Declarations may stand anywhere, but once: this one comes below a line that sets the same name."""
-
-    code = "OD219"
-    title = "`{name}` is both declared and set as a value of this step"
-    label = "set here"
-    name: str
-
-
 # --- OD3xx: kinds and shapes ---------------------------------------------------------------------
 
 

@@ -79,7 +79,7 @@ def _call(call: syntax.Call, scope: Scope) -> Expr | None:
         report.add(problem.GradientPoint(span=call.span, reason="`grad` is not a value of its own"))
     elif name in RESERVED_FUNCTIONS or call.over:
         report.add(problem.NotYet(span=call.span, what=f"`{name}`"))
-    elif name in scope or name in ("theta", "g", "t"):
+    elif name in scope or name in scope.excused or name in ("theta", "g", "t"):
         head = Span(call.span.start, call.span.start + len(name))
         report.add(problem.MissingOperator(span=head, left=name, right="(...)"))
     elif name not in OPERATORS or not OPERATORS[name].callable:

@@ -8,8 +8,9 @@ import pkgutil
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Protocol
+from typing import Protocol, cast
 
+from optdsl.diagnostics import Source
 from optdsl.kernel.ir import Kernel
 from optdsl.language.optimizer import Optimizer
 from optdsl.runtime.batch import Batch
@@ -37,13 +38,31 @@ class Step(Protocol):
 class Backend(Protocol):
     name: str
 
-    def source(self, program: Program, phase: str = "update") -> str:
-        """The text that the backend runs or would run; deterministic to the byte."""
+    def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
+        """The text that the backend runs; the same to the byte for the same program."""
         ...
 
     def load(self, program: Program, phase: str = "update") -> Step:
         """A step for `program.update`, or for `program.query` when `phase` is "query"."""
         ...
+
+
+class KernelWriter(Backend, Protocol):
+    """A backend whose kernels can be written into a module that needs only `optdsl.runtime`."""
+
+    imports: str
+
+    def functions(
+        self, kernel: Kernel, prologue: str, phase: str, source: Source | None = None
+    ) -> tuple[str, str]:
+        """The text of a kernel's prologue and of its phase, as functions of the given names.
+
+        With `source`, the spec's lines stand in comments.
+        """
+        ...
+
+
+DEFAULT_BACKEND = "numba_cpu"
 
 
 class UnknownBackendError(LookupError):
@@ -62,3 +81,11 @@ def get_backend(name: str) -> Backend:
         raise UnknownBackendError(f"no backend `{name}`; there are {', '.join(available_backends())}")
     backend: Backend = import_module(f"optdsl.backends.{name}").BACKEND
     return backend
+
+
+def get_writer(name: str) -> KernelWriter:
+    """A backend that can write modules; raises `UnknownBackendError` for the others."""
+    backend = get_backend(name)
+    if not hasattr(backend, "functions"):
+        raise UnknownBackendError(f"the backend `{name}` cannot write a module")
+    return cast(KernelWriter, backend)

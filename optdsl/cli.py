@@ -232,8 +232,8 @@ def list_command(form: str) -> None:
 def show(target: str, stage: str | None, flags: Sequence[str], mode: str) -> None:
     """Show what is in a spec, or a stage of compiling it."""
     from optdsl.driver import STAGES, front, stages
-    from optdsl.files import resolve_target
     from optdsl.facts import describe
+    from optdsl.files import resolve_target
 
     source = resolve_target(target)
     optimizer = front(source)[0]

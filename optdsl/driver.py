@@ -10,7 +10,7 @@ that sees all of the compiler; nothing below it prints, exits or reads a file.
 from collections.abc import Iterator, Mapping
 
 from optdsl.backend import Program, get_backend
-from optdsl.diagnostics import Diagnostic, OptdslError, Report, Source
+from optdsl.diagnostics import Diagnostic, Report, Source
 from optdsl.emit.module import emit_module
 from optdsl.kernel.ir import Precision, Type
 from optdsl.kernel.lower import lower

@@ -66,27 +66,29 @@ def describe(optimizer: Optimizer, flags: Mapping[str, bool]) -> str:
     parts = [f"{optimizer.name}\n\n{optimizer.doc.strip()}".strip()]
     if optimizer.hypers:
         rows = [("hyper", "default", "domain", "in training code")]
-        rows += [(h.name, f"{float(h.default):g}", str(h.domain), _key(h.alias)) for h in optimizer.hypers]
+        rows += [
+            (h.name, f"{float(h.default):g}", str(h.domain), _key(h.alias, h.name)) for h in optimizer.hypers
+        ]
         parts.append(table(rows))
     kept = specialise(optimizer, flags).states
     if optimizer.states:
         states = [("state", "shape", "key", "bytes per float32 parameter")]
         for state in optimizer.states:
             used = str(_bytes(state)) if state.name in {k.name for k in kept} else "not kept with these flags"
-            states.append((state.name, state.shape.name.lower(), state.alias or "", used))
+            states.append((state.name, state.shape.name.lower(), state.alias or state.name, used))
         parts.append(table(states))
     if optimizer.flags:
         rows = [("flag", "default", "chosen", "in training code")]
         for flag in optimizer.flags:
             chosen = flags.get(flag.name, flag.default)
-            rows.append((flag.name, _truth(flag.default), _truth(chosen), _key(flag.alias)))
+            rows.append((flag.name, _truth(flag.default), _truth(chosen), _key(flag.alias, flag.name)))
         parts.append(table(rows))
     return "\n\n".join(parts)
 
 
-def _key(alias: Alias | None) -> str:
+def _key(alias: Alias | None, name: str) -> str:
     if alias is None:
-        return ""
+        return name
     return alias.name if alias.index is None else f"{alias.name}[{alias.index}]"
 
 

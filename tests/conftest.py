@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-# Without an install there is an `optdsl`, the folder, but no `optdsl.backends`: that comes from pyproject.toml.
+# Without an install there is an `optdsl`, the folder, but no `optdsl.backends`: pyproject.toml maps it.
 if find_spec("optdsl.backends") is None:
     pytest.exit("optdsl is not installed: run `pip install -e .` first, or `make test`", returncode=4)
 
@@ -33,8 +33,6 @@ def golden(update_golden: bool) -> Callable[[Path, str], None]:
             path.write_text(text, encoding="utf-8")
             return
         assert path.exists(), f"{path} is missing: write it with `make golden`, and look at it"
-        assert text == path.read_text(encoding="utf-8"), (
-            f"{path} says otherwise; `make golden` accepts the new"
-        )
+        assert text == path.read_text(encoding="utf-8"), f"{path}: `make golden` accepts the new text"
 
     return compare

@@ -41,7 +41,9 @@ def run(name: str, theta: Array, gradients: Sequence[Array], **options: Any) -> 
 
 PAPERS = [
     pytest.param("gd", paper.gradient_descent, {"lr": 0.1}, {"lr": 0.1}, id="gd"),
-    pytest.param("momentum", paper.heavy_ball, {"lr": 0.1, "mu": 0.9}, {"lr": 0.1, "momentum": 0.9}, id="momentum"),
+    pytest.param(
+        "momentum", paper.heavy_ball, {"lr": 0.1, "mu": 0.9}, {"lr": 0.1, "momentum": 0.9}, id="momentum"
+    ),
     pytest.param(
         "amsgrad",
         paper.amsgrad,
@@ -133,7 +135,7 @@ BY_HAND = [
     # The sum of squares is 1, 2, 3.
     ("adagrad", {"lr": 1.0}, ONES, [-1.0, -1 / math.sqrt(2), -1 / math.sqrt(3)]),
     # ... and lr is divided by 1, 1.5, 2.
-    ("adagrad", {"lr": 1.0, "lr_decay": 0.5}, ONES, [-1.0, -1 / (1.5 * math.sqrt(2)), -1 / (2 * math.sqrt(3))]),
+    ("adagrad", {"lr": 3.0, "lr_decay": 0.5}, ONES, [-3.0, -2 / math.sqrt(2), -1.5 / math.sqrt(3)]),
     # sqrt(eps) / sqrt(0.1*g^2 + eps) * g, with eps = 1e-6.
     ("adadelta", {}, [1.0], [-1e-3 / math.sqrt(0.1 + 1e-6)]),
     # v = 0.01*g^2: the first step is 10 times lr, whatever g.

@@ -1,7 +1,7 @@
 """The network in NumPy with its gradient written out, and Adam as in the paper's box: no framework needed."""
 
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +82,8 @@ def loss_and_gradient(
 def compiled(lr: float) -> NumpyLearner:
     """Trained with the Adam that is compiled from the library's spec."""
     params = initial_parameters()
-    return NumpyLearner(params, optdsl.numpy.load("adam")(params, lr=lr))
+    adam: Any = optdsl.numpy.load("adam")
+    return NumpyLearner(params, adam(params, lr=lr))
 
 
 def usual(lr: float) -> NumpyLearner:

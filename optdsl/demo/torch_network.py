@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ class TorchLearner:
     def learn(self, images: NDArray[np.float32], digits: NDArray[np.int64]) -> tuple[float, float]:
         self.optimizer.zero_grad()
         loss = nn.functional.cross_entropy(self.network(torch.from_numpy(images)), torch.from_numpy(digits))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         started = perf_counter()
         self.optimizer.step()
         return loss.item(), perf_counter() - started
@@ -45,7 +46,8 @@ def network() -> nn.Sequential:
 def compiled(lr: float) -> TorchLearner:
     """Trained with the Adam that is compiled from the library's spec."""
     model = network()
-    return TorchLearner(model, optdsl.torch.load("adam")(model.parameters(), lr=lr))
+    adam: Any = optdsl.torch.load("adam")
+    return TorchLearner(model, adam(model.parameters(), lr=lr))
 
 
 def usual(lr: float) -> TorchLearner:

@@ -552,3 +552,15 @@ class OneOptimizer(Problem):
     title = "a file holds one definition"
     label = "a second definition"
     advice = "move it to a file of its own"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TooManyFlags(Problem):
+    """Every combination of the flags gets kernels of its own: at most {limit} flags, 16 combinations."""
+
+    code = "OD803"
+    title = "{count} flags make too many variants to compile"
+    label = "one flag too many"
+    advice = "at most {limit} flags: turn some into hyperparameters, or write two specs"
+    count: int
+    limit: int

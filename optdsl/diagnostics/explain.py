@@ -2,24 +2,27 @@
 
 import difflib
 import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
+from importlib import import_module
 
-from optdsl.diagnostics import catalogue, catalogue_files
+from optdsl import diagnostics
 from optdsl.diagnostics.model import Problem
 
 
 def problem_classes() -> dict[str, type[Problem]]:
-    """Every kind of finding there is, by its code."""
-    return dict(
-        sorted((found.code, found) for module in (catalogue, catalogue_files) for found in _in(module))
-    )
+    """Every kind of finding there is, by its code, in their order."""
+    return dict(sorted((found.code, found) for found in defined_problems()))
 
 
-def _in(module: object) -> Iterator[type[Problem]]:
-    for member in vars(module).values():
-        if isinstance(member, type) and issubclass(member, Problem) and member is not Problem:
-            yield member
+def defined_problems() -> Iterator[type[Problem]]:
+    """All that the modules of this package called `catalogue...` define."""
+    for module in pkgutil.iter_modules(diagnostics.__path__):
+        if module.name.startswith("catalogue"):
+            for member in vars(import_module(f"{diagnostics.__name__}.{module.name}")).values():
+                if isinstance(member, type) and issubclass(member, Problem) and hasattr(member, "code"):
+                    yield member
 
 
 def explanation(code: str) -> str | None:
@@ -43,5 +46,6 @@ def _open(template: str) -> str:
 def closest_codes(code: str) -> str:
     """A hint for somebody who asked for a code that there is not."""
     known = list(problem_classes())
-    close = difflib.get_close_matches(code.upper(), known, n=3, cutoff=0.7)
-    return f"did you mean {', '.join(close)}?" if close else f"codes go from {known[0]} to {known[-1]}."
+    digits = code.upper().removeprefix("OD").replace("O", "0").replace("I", "1")
+    close = difflib.get_close_matches(f"OD{digits}", known, n=1, cutoff=0.75)
+    return f"did you mean {close[0]}?" if close else f"codes go from {known[0]} to {known[-1]}."

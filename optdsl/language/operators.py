@@ -127,7 +127,7 @@ OPERATORS: dict[str, Operator] = {
         _row("cbrt", _ONE, REAL, _cbrt, "cbrt({})"),
         _row("sigmoid", _ONE, REAL, lambda x: 1 / (1 + mpmath.exp(-x)), "sigmoid({})"),
         _row("tanh", _ONE, REAL, mpmath.tanh, "math.tanh({})"),
-        _row("floor", _ONE, REAL, mpmath.floor, "math.floor({})"),
+        _row("floor", _ONE, REAL, mpmath.floor, "floor({})"),
         _row("min", _TWO, REAL, _minimum, "minimum({}, {})"),
         _row("max", _TWO, REAL, _maximum, "maximum({}, {})"),
         _row("clip", _THREE, REAL, _clip, "minimum(maximum({}, {}), {})"),
@@ -137,8 +137,8 @@ OPERATORS: dict[str, Operator] = {
         _row("ge", _TWO, BOOL, lambda x, y: x >= y, "{} >= {}", COMPARE, ">="),
         _row("lt", _TWO, BOOL, lambda x, y: x < y, "{} < {}", COMPARE, "<"),
         _row("gt", _TWO, BOOL, lambda x, y: x > y, "{} > {}", COMPARE, ">"),
-        _row("and", (BOOL, BOOL), BOOL, lambda x, y: x and y, "{} & {}", AND, "and"),
-        _row("or", (BOOL, BOOL), BOOL, lambda x, y: x or y, "{} | {}", OR, "or"),
+        _row("and", (BOOL, BOOL), BOOL, lambda x, y: x and y, "{} and {}", AND, "and"),
+        _row("or", (BOOL, BOOL), BOOL, lambda x, y: x or y, "{} or {}", OR, "or"),
         _row("not", (BOOL,), BOOL, lambda x: not x, "not {}", NOT, callable=False),
     )
 }

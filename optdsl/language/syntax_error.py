@@ -80,8 +80,9 @@ def _facts(error: lark.exceptions.UnexpectedInput, text: str) -> tuple[int, str,
             found = "" if token.type == "_NL" else str(token)
             return int(token.start_pos or 0), found, expected
         case lark.exceptions.UnexpectedCharacters(pos_in_stream=place):
-            word = re.match(r"\w+|.", text[place:], re.S)
-            return int(place), word[0] if word else "", set(error.allowed or ())
+            start = int(place or 0)
+            word = re.match(r"\w+|.", text[start:], re.S)
+            return start, word[0] if word else "", set(error.allowed or ())
         case _:
             return len(text.rstrip()), "", set()
 

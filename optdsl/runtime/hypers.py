@@ -6,12 +6,25 @@ NOT done: remembering anything; schedulers and users change groups between steps
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from optdsl.runtime.layout import Hyper, Layout, Variant
 
 # As torch words them; anything else is "Invalid NAME value".
 _WORDING = {"lr": "learning rate", "eps": "epsilon value"}
+
+
+class Options(NamedTuple):
+    """A group's options at one step."""
+
+    hypers: tuple[float, ...]
+    variant: Variant
+    direction: float
+
+
+def read_options(layout: Layout, group: Mapping[str, Any]) -> Options:
+    """Raises what `read_hypers` and `read_variant` raise."""
+    return Options(read_hypers(layout, group), read_variant(layout, group), read_direction(group))
 
 
 def read_hypers(layout: Layout, group: Mapping[str, Any]) -> tuple[float, ...]:

@@ -82,7 +82,8 @@ class KernelCache:
             payload = _read(self.path(target_context))
             if payload is None:
                 return None
-            return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
+            rebuild: Any = compiler.CompileResult._rebuild
+            return rebuild(target_context, *pickle.loads(payload))
         except Exception:
             return None
 
@@ -91,7 +92,8 @@ class KernelCache:
             path = self.path(result.target_context)
             if path is None or result.library.has_dynamic_globals:
                 return
-            payload = serialize.dumps(result._reduce())
+            dumps: Any = serialize.dumps
+            payload = dumps(result._reduce())
             atomic_write(path, MAGIC + hashlib.sha256(payload).digest() + payload)
 
     def flush(self) -> None:

@@ -6,6 +6,8 @@ from its own old values alone, so neither the cuts nor the threads change a bit 
 Assumed: addresses, sizes and rows are right, and nothing overlaps; that is the caller's part.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,8 +52,7 @@ class Chunks:
         if parts not in self._ranges:
             targets = self.elements * np.arange(1, parts) / parts
             cuts = [0, *np.searchsorted(self._ends, targets).tolist(), len(self._ends)]
-            pairs = zip(cuts, cuts[1:], strict=False)
-            self._ranges[parts] = [(a, b) for a, b in pairs if a < b]
+            self._ranges[parts] = [(a, b) for a, b in pairwise(cuts) if a < b]
         return self._ranges[parts]
 
 

@@ -105,3 +105,8 @@ class Layout:
             known = lengths.get(hyper.option) or 0
             lengths[hyper.option] = None if hyper.index is None else max(known, hyper.index + 1)
         return lengths
+
+    @cached_property
+    def options(self) -> tuple[str, ...]:
+        """The group keys of hypers and flags."""
+        return (*self.lengths, *(flag.option for flag in self.flags))

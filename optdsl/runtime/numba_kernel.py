@@ -15,9 +15,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import njit, types
 from numba.extending import intrinsic, register_jitable
 
 from optdsl.runtime.kernel_cache import KernelCache
@@ -59,13 +60,19 @@ class Kernel:
         return self._dispatcher
 
     def _compile(self) -> Any:
-        if config.DISABLE_JIT:
+        if getattr(numba.config, "DISABLE_JIT", 0):
             raise RuntimeError("fused kernels need Numba's compiler: unset NUMBA_DISABLE_JIT")
-        dispatcher = njit(error_model="numpy", nogil=True)(self.function)
+        dispatcher: Any = njit(error_model="numpy", nogil=True)(self.function)
         dispatcher._cache = self.cache
         dispatcher.compile(self.signature)
         dispatcher.disable_compile()
         return dispatcher
+
+    def assembly(self) -> str:
+        """The machine code that this processor gets, compiled anew (what comes from the cache has no text)."""
+        dispatcher = njit(error_model="numpy", nogil=True)(self.function)
+        dispatcher.compile(self.signature)
+        return "\n".join(dispatcher.inspect_asm().values())
 
     def __call__(self, *arguments: Any) -> None:
         self.compiled(*arguments)
@@ -117,7 +124,7 @@ def _accessors(element: Any, llvm_type: ir.Type, size: int) -> tuple[Any, Any]:
             raise ValueError(f"buffers are numbered 0 to {MAX_BUFFERS - 1}, not {number}")
         return number
 
-    @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+    @intrinsic(prefer_literal=True)
     def read(typing_context: Any, address: Any, index: Any, buffer: Any) -> Any:
         number = check(address, buffer)
 
@@ -129,7 +136,7 @@ def _accessors(element: Any, llvm_type: ir.Type, size: int) -> tuple[Any, Any]:
 
         return element(address, index, buffer), generate
 
-    @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+    @intrinsic(prefer_literal=True)
     def write(typing_context: Any, address: Any, index: Any, value: Any, buffer: Any) -> Any:
         number = check(address, buffer)
         if value != element:

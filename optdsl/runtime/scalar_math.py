@@ -39,12 +39,14 @@ def sign(x: float) -> float:
 @_inlined
 def floor(x: float) -> float:
     """As a float of the same type: `math.floor` becomes an integer, which infinity has not."""
-    return np.floor(x)
+    floored: float = np.floor(x)
+    return floored
 
 
 @_inlined
 def cbrt(x: float) -> float:
-    return np.cbrt(x)
+    root: float = np.cbrt(x)
+    return root
 
 
 @_inlined
@@ -55,7 +57,8 @@ def sigmoid(x: float) -> float:
 @_inlined
 def power(x: float, y: float) -> float:
     """C's `pow`: NaN where there is no real value, 1 for the power 0."""
-    return x**y
+    result: float = x**y
+    return result
 
 
 @_inlined

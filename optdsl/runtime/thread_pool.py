@@ -56,10 +56,10 @@ class _Worker:
         while not self._finished:  # Ctrl-C may come just after the lock was taken
             try:
                 self._done.acquire()
-            except BaseException as error:
-                interrupt = error
-        error, self._error = self._error, None
-        return interrupt or error
+            except BaseException as signal:
+                interrupt = signal
+        failed, self._error = self._error, None
+        return interrupt or failed
 
 
 _idle: list[_Worker] = []

@@ -32,7 +32,7 @@ def heavy_ball(x: Array, gradients: Sequence[Array], lr: float, mu: float) -> li
 
 
 def nesterov(x: Array, gradient: Callable[[Array], Array], steps: int, lr: float, mu: float) -> list[Array]:
-    """Nesterov 1983 in two sequences: y is extrapolated, x is a gradient step from y. No velocity is stored."""
+    """Nesterov 1983 in two sequences, without a velocity: y is extrapolated, x is a gradient step from y."""
     before, path = x, []
     for _ in range(steps):
         y = x + mu * (x - before)

@@ -190,7 +190,7 @@ class Adam(FusedOptimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        options = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
         super().__init__(params, options | {"maximize": maximize})
 
 
@@ -208,5 +208,5 @@ class ArrayAdam(ArrayOptimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        options = dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
+        options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
         super().__init__(params, options | {"maximize": maximize})

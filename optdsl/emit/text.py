@@ -1,0 +1,232 @@
+"""The parts of a generated module that are not kernels: header, table, class."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from optdsl import __version__
+from optdsl.language.optimizer import (
+    Alias,
+    Flag,
+    Hyper,
+    Number,
+    Optimizer,
+    Ref,
+    Role,
+    Shape,
+    State,
+    references,
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One keyword argument of the generated class: a number, a tuple of numbers, or a switch."""
+
+    name: str
+    hypers: tuple[Hyper, ...]
+    flag: Flag | None = None
+
+    @property
+    def is_tuple(self) -> bool:
+        return (
+            bool(self.hypers) and self.hypers[0].alias is not None and self.hypers[0].alias.index is not None
+        )
+
+    @property
+    def default(self) -> str:
+        if self.flag:
+            return str(self.flag.default)
+        values = [number(hyper.default) for hyper in self.hypers]
+        return f"({', '.join(values)}{',' if len(values) == 1 else ''})" if self.is_tuple else values[0]
+
+    @property
+    def annotation(self) -> str:
+        if self.flag:
+            return "bool"
+        return f"tuple[{', '.join(['float'] * len(self.hypers))}]" if self.is_tuple else "float"
+
+
+def options(optimizer: Optimizer) -> list[Option]:
+    """The arguments in the order of the spec: hypers, then flags."""
+    grouped: dict[str, list[Hyper]] = {}
+    for hyper in optimizer.hypers:
+        grouped.setdefault(_option(hyper.name, hyper.alias), []).append(hyper)
+    found = [
+        Option(name, tuple(sorted(hypers, key=lambda hyper: (hyper.alias and hyper.alias.index) or 0)))
+        for name, hypers in grouped.items()
+    ]
+    return found + [Option(_option(flag.name, flag.alias), (), flag) for flag in optimizer.flags]
+
+
+def _option(name: str, alias: Alias | None) -> str:
+    return alias.name if alias else name
+
+
+def number(value: object) -> str:
+    return repr(float(value))  # type: ignore[arg-type]
+
+
+def header_comment(optimizer: Optimizer, framework: str, mode: str) -> str:
+    """What this file is, how to make it again, and the spec's own lines."""
+    source = optimizer.source
+    name = _printable(source.name) if source else f"{optimizer.name.lower()}.opt"
+    precision = {
+        "accurate": "accurate (computes in float64, stores in the parameter's type)",
+        "fast": "fast (computes and stores in the parameter's type)",
+    }[mode]
+    lines = [
+        f"{optimizer.name} for {framework}, compiled by optdsl {__version__} from {name}.",
+        "To change it, change the spec and compile it again:",
+        f"    optdsl compile {name} -o {optimizer.name.lower()}.py --for {framework}"
+        + (f" --mode {mode}" if mode != "accurate" else ""),
+        "",
+        f"precision: {precision}",
+        "",
+        *(f"  {_printable(line)}".rstrip() for line in (source.text.rstrip().split("\n") if source else ())),
+    ]
+    return "\n".join(f"# {line}".rstrip() for line in lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+@dataclass(frozen=True)
+class VariantFacts:
+    """What the table says about one setting of the flags; the pairs are names of functions."""
+
+    optimizer: Optimizer  # specialised
+    scalar_count: int
+    update: tuple[tuple[str, str], tuple[str, str]]  # (prologue, kernel) for float32 and for float64
+    query: tuple[tuple[str, str], tuple[str, str]] | None
+
+
+def layout_text(optimizer: Optimizer, variants: Iterable[tuple[tuple[bool, ...], VariantFacts]]) -> str:
+    lines = ["LAYOUT = Layout(", f'    name="{optimizer.name}",']
+    lines += _tuple("hypers", [_hyper(hyper) for hyper in optimizer.hypers], 1)
+    lines += _tuple("flags", [_flag(flag) for flag in optimizer.flags], 1)
+    lines.append("    variants={")
+    for setting, facts in variants:
+        lines += _variant(setting, facts)
+    return "\n".join([*lines, "    },", ")"])
+
+
+def _tuple(name: str, items: list[str], depth: int) -> list[str]:
+    pad = "    " * depth
+    if not items:
+        return [f"{pad}{name}=(),"]
+    return [f"{pad}{name}=(", *(f"{pad}    {item}," for item in items), f"{pad}),"]
+
+
+def _hyper(hyper: Hyper) -> str:
+    domain = hyper.domain
+    low = "-math.inf" if domain.low is None else number(domain.low)
+    high = "math.inf" if domain.high is None else number(domain.high)
+    place = f", index={hyper.alias.index}" if hyper.alias and hyper.alias.index is not None else ""
+    option = _option(hyper.name, hyper.alias)
+    return (
+        f'Hyper("{hyper.name}", {number(hyper.default)}, {low}, {high}, {domain.low_closed}, '
+        f'{domain.high_closed}, option="{option}"{place})'
+    )
+
+
+def _flag(flag: Flag) -> str:
+    return f'Flag("{flag.name}", {flag.default}, option="{_option(flag.name, flag.alias)}")'
+
+
+def _state(state: State) -> str:
+    match state.initial:
+        case Number(value=value):
+            initial = number(value)
+        case Ref(role=Role.HYPER, name=name):
+            initial = f'"{name}"'
+        case _:
+            initial = "THETA_0"
+    return f'State("{state.name}", key="{state.alias or state.name}", initial={initial})'
+
+
+def _variant(setting: tuple[bool, ...], facts: VariantFacts) -> list[str]:
+    optimizer = facts.optimizer
+    element = [state for state in optimizer.states if state.shape is not Shape.SCALAR]
+    scalar = [state for state in optimizer.states if state.shape is Shape.SCALAR]
+    reads_time, has_first = _time_use(optimizer)
+    buffers = ", ".join(f'"{name}"' for name in ("theta", "g", *(state.name for state in element)))
+    key = f"({', '.join(map(str, setting))}{',' if len(setting) == 1 else ''})"
+    lines = [f"        {key}: Variant(", f"            buffers=({buffers}),"]
+    lines += _tuple("states", [_state(state) for state in element], 3)
+    lines += _tuple("scalar_states", [_state(state) for state in scalar], 3)
+    lines += [
+        f"            scalar_count={facts.scalar_count},",
+        f"            first_step_only={has_first and not reads_time},",
+        f"            uses_time={reads_time or has_first},",
+        f"            float32={_pair(facts.update[0])},",
+        f"            float64={_pair(facts.update[1])},",
+    ]
+    if facts.query:
+        lines.append(f"            query_float32={_pair(facts.query[0])},")
+        lines.append(f"            query_float64={_pair(facts.query[1])},")
+    return [*lines, "        ),"]
+
+
+def _pair(pair: tuple[str, str]) -> str:
+    return f"({pair[0]}, {pair[1]})"
+
+
+def _time_use(optimizer: Optimizer) -> tuple[bool, bool]:
+    """Whether t is read, and whether a line has a case for the first step."""
+    parts = [part for line in optimizer.lines for part in (line.value, line.first) if part is not None]
+    if optimizer.query is not None:
+        parts.append(optimizer.query)
+    reads = any(ref.role is Role.TIME for part in parts for ref in references(part))
+    return reads, any(line.first is not None for line in optimizer.lines)
+
+
+def class_text(optimizer: Optimizer, base: str, *, comments: bool) -> str:
+    arguments = options(optimizer)
+    doc = _docstring(optimizer, arguments, base) if comments else [f'    """{optimizer.name}, fused."""']
+    signature = [f"        {option.name}: {option.annotation} = {option.default}," for option in arguments]
+    pairs = ", ".join(f'"{option.name}": {option.name}' for option in arguments)
+    return "\n".join(
+        [
+            f"class {optimizer.name}({base}):",
+            *doc,
+            "",
+            "    layout = LAYOUT",
+            "",
+            "    def __init__(",
+            "        self,",
+            "        params: Any,",
+            *signature,
+            "        *,",
+            "        maximize: bool = False,",
+            "    ) -> None:",
+            f'        super().__init__(params, {{{pairs}{", " if pairs else ""}"maximize": maximize}})',
+        ]
+    )
+
+
+def _docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[str]:
+    title = optimizer.doc.split("\n\n")[0].split("\n") if optimizer.doc else [optimizer.name]
+    text = [*title, ""]
+    if base == "FusedOptimizer":
+        text += ["params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU."]
+    else:
+        text += ["params is an array, or a list or dict of arrays, float32 or float64; they change in place."]
+    text.append("")
+    for option in arguments:
+        if option.flag:
+            text.append(f"{option.name}: switch, {option.default} by default")
+        else:
+            domains = ", ".join(str(hyper.domain) for hyper in option.hypers)
+            text.append(f"{option.name}: in {domains}, {option.default} by default")
+    text.append("maximize: whether to climb instead")
+    if optimizer.states:
+        text += [
+            "",
+            "State per parameter: "
+            + ", ".join(state.alias or state.name for state in optimizer.states)
+            + ".",
+        ]
+    text += ["", "Raises ValueError for a value outside of its domain, before anything changes."]
+    escaped = [_printable(line).replace("\\", "\\\\").replace('"""', "'''") for line in text]
+    return [f'    """{escaped[0]}', *(f"    {line}".rstrip() for line in escaped[1:]), '    """']

@@ -1,0 +1,246 @@
+"""Meaning to Kernel IR, operation for operation in the author's order.
+
+In: a specialised `Optimizer` (no flags) and a `Precision`. Out: a `Program`: the update kernel, and the
+query kernel when the gradient is taken elsewhere. Legal (`verify` passes), not yet optimized.
+
+What is decided here:
+- A line of one value per step goes to the prologue; a line of one value per element to the phase.
+- Old values are loaded once, first; stores come last. What a line reads as `m[t]` is the value that was
+  just computed, in the compute type: it is rounded when it is stored, not before it is used.
+- `x^2`, `x^3` and `x^4` are products, `x^0.5` a square root and `x^-1` a division: IEEE rounds each of
+  them at least as well as any `pow`, and only they vectorise. Every other power is `pow`.
+- The gradient is multiplied by `direction`, which is +1, or -1 to maximize: exact either way.
+Not done here: hoisting, folding, common subexpressions (see `passes`); reductions have no lowering yet.
+"""
+
+from fractions import Fraction
+
+from optdsl.backend import Program
+from optdsl.diagnostics import InternalError, Span
+from optdsl.kernel.ir import (
+    DIRECTION,
+    TIME,
+    Access,
+    Buffer,
+    Cast,
+    Const,
+    Expr,
+    Kernel,
+    Let,
+    Load,
+    Local,
+    Op,
+    Phase,
+    Precision,
+    Store,
+    Type,
+)
+from optdsl.kernel.names import Namer
+from optdsl.language import optimizer as meaning
+from optdsl.language.operators import OPERATORS
+from optdsl.language.optimizer import Age, Assign, Optimizer, Role, Shape
+
+_PRODUCTS = {2, 3, 4}
+_HALF = Fraction(1, 2)
+
+
+def lower(optimizer: Optimizer, precision: Precision) -> Program:
+    """The kernels of an optimizer whose flags are chosen."""
+    if optimizer.flags:
+        raise InternalError("lower takes a specialised optimizer")
+    update = _Lowering(optimizer, precision).update()
+    query = _Lowering(optimizer, precision).query() if optimizer.query is not None else None
+    return Program(optimizer, update, query)
+
+
+class _Lowering:
+    def __init__(self, optimizer: Optimizer, precision: Precision) -> None:
+        self.optimizer = optimizer
+        self.precision = precision
+        self.namer = Namer()
+        self.names: dict[tuple[str, Age], str] = {}
+        self.prologue: list[Let] = []
+        self.body: list[Let | Store] = []
+        self.scalars: dict[str, None] = {}  # prologue names that the phase reads
+        self.scalar_names: set[str] = {TIME, DIRECTION}
+        self.loaded: dict[str, str] = {}
+        self.hypers = tuple(self._named(hyper.name, Age.NOW, hyper.name) for hyper in optimizer.hypers)
+        self.scalar_names.update(self.hypers)
+        scalar_states = [state for state in optimizer.states if state.shape is Shape.SCALAR]
+        for state in optimizer.states:
+            self._named(state.name, Age.NEW, state.name)
+        for line in optimizer.lines:
+            if line.target.role is Role.VALUE:
+                self._named(line.target.name, Age.NOW, line.target.name)
+        self._named("theta", Age.NEW, "theta")
+        for name in ("theta", *(state.name for state in optimizer.states)):
+            self._named(name, Age.OLD, f"{name}_old")
+        self._named("g", Age.NOW, "g")
+        self.scalar_states = tuple(self.names[state.name, Age.OLD] for state in scalar_states)
+        self.scalar_updates = tuple(self.names[state.name, Age.NEW] for state in scalar_states)
+        self.scalar_names.update(self.scalar_states)
+        self.stored_states = [state for state in optimizer.states if state.shape is not Shape.SCALAR]
+
+    def _named(self, name: str, age: Age, wanted: str) -> str:
+        self.names[name, age] = self.namer.fresh(wanted)
+        return self.names[name, age]
+
+    # --- the two kernels ---
+
+    def update(self) -> Kernel:
+        written = ["theta", *(state.name for state in self.stored_states)]
+        for line in self.optimizer.lines:
+            self._line(line)
+        stores = [self._store(name) for name in written]
+        return self._kernel("update", stores, frozenset(written))
+
+    def query(self) -> Kernel:
+        for line in self.optimizer.query_lines:
+            self._line(line)
+        assert self.optimizer.query is not None
+        point = self.names["theta", Age.NEW]
+        self.body.append(Let(point, self._element(self.optimizer.query, point), self.optimizer.query.span))
+        self.scalar_updates = self.scalar_states  # a query changes nothing that is kept
+        return self._kernel("query", [self._store("theta")], frozenset(("theta",)))
+
+    def _kernel(self, name: str, stores: list[Store], written: frozenset[str]) -> Kernel:
+        compute, storage = self.precision.compute, self.precision.storage
+        loads: list[Let | Store] = []
+        for buffer, local in self.loaded.items():
+            value: Expr = Load(buffer, storage)
+            value = value if storage is compute else Cast(value, compute)
+            if buffer == "g":
+                value = Op("mul", (self._scalar(DIRECTION), value), compute)
+            loads.append(Let(local, value))
+        columns = ("theta", "g", *(state.name for state in self.stored_states))
+        return Kernel(
+            name=name,
+            precision=self.precision,
+            hypers=self.hypers,
+            scalar_states=self.scalar_states,
+            prologue=tuple(self.prologue),
+            scalar_updates=self.scalar_updates,
+            scalars=tuple(self.scalars),
+            buffers=tuple(Buffer(column, storage, self._access(column, written)) for column in columns),
+            phases=(Phase(name, (*loads, *self.body, *stores)),),
+        )
+
+    def _access(self, buffer: str, written: frozenset[str]) -> Access:
+        if buffer not in written:
+            return Access.READ
+        return Access.UPDATE if buffer in self.loaded else Access.WRITE
+
+    def _store(self, name: str) -> Store:
+        compute, storage = self.precision.compute, self.precision.storage
+        value: Expr = Local(self.names[name, Age.NEW], compute)
+        return Store(name, value if storage is compute else Cast(value, storage))
+
+    # --- lines ---
+
+    def _line(self, line: Assign) -> None:
+        target = line.target
+        age = Age.NOW if target.role is Role.VALUE else target.age
+        name = self.names[target.name, age]
+        if target.shape is Shape.SCALAR:
+            self.prologue.append(Let(name, self._with_first(line, Type.F64, name), line.span))
+            self.scalar_names.add(name)
+        elif target.shape is Shape.ELEMENT:
+            self.body.append(Let(name, self._with_first(line, self.precision.compute, name), line.span))
+        else:
+            raise InternalError(f"no lowering for the shape {target.shape.name}")
+
+    def _with_first(self, line: Assign, type_: Type, near: str) -> Expr:
+        lower = self._prologue_value if line.target.shape is Shape.SCALAR else self._element
+        value = lower(line.value, near)
+        if line.first is None:
+            return value
+        now: Expr = Local(TIME, Type.F64) if line.target.shape is Shape.SCALAR else self._scalar(TIME)
+        is_first = Op("eq", (now, Const(Fraction(1), now.type)), Type.BOOL)
+        return Op("where", (is_first, lower(line.first, near), value), type_)
+
+    # --- expressions ---
+
+    def _prologue_value(self, expr: meaning.Expr, near: str) -> Expr:
+        return self._lower(expr, Type.F64, near, in_prologue=True)
+
+    def _element(self, expr: meaning.Expr, near: str) -> Expr:
+        return self._lower(expr, self.precision.compute, near, in_prologue=False)
+
+    def _lower(self, expr: meaning.Expr, real: Type, near: str, *, in_prologue: bool) -> Expr:
+        match expr:
+            case meaning.Number(value=value):
+                return Const(value, real)
+            case meaning.Truth(value=value):
+                return Const(value, Type.BOOL)
+            case meaning.Ref():
+                return self._ref(expr, in_prologue)
+            case meaning.Apply(op="pow", args=(base, exponent)):
+                return self._power(base, exponent, real, near, expr.span, in_prologue=in_prologue)
+            case meaning.Apply(op=op, args=args):
+                lowered = tuple(self._lower(arg, real, near, in_prologue=in_prologue) for arg in args)
+                return Op(op, lowered, Type.BOOL if OPERATORS[op].gives is meaning.Kind.BOOL else real)
+
+    def _ref(self, ref: meaning.Ref, in_prologue: bool) -> Expr:
+        if ref.role is Role.TIME:
+            name = TIME
+        elif ref.role in (Role.THETA, Role.STATE):
+            name = self.names[ref.name, ref.age]
+        else:
+            name = self.names[ref.name, Age.NOW]
+        if in_prologue:
+            return Local(name, Type.F64)
+        if name in self.scalar_names:
+            return self._scalar(name)
+        if ref.role is Role.GRAD or ref.age is Age.OLD:
+            self.loaded.setdefault(ref.name, name)
+        return Local(name, self.precision.compute)
+
+    def _scalar(self, name: str) -> Local:
+        self.scalars.setdefault(name)
+        return Local(name, self.precision.compute)
+
+    def _power(
+        self,
+        base: meaning.Expr,
+        exponent: meaning.Expr,
+        real: Type,
+        near: str,
+        span: Span,
+        *,
+        in_prologue: bool,
+    ) -> Expr:
+        x = self._lower(base, real, near, in_prologue=in_prologue)
+        n = _constant(exponent)
+        if n is not None and abs(n) in {*_PRODUCTS, 1, _HALF}:
+            magnitude = abs(n)
+            if magnitude == _HALF:
+                value: Expr = Op("sqrt", (x,), real)
+            elif magnitude == 1:
+                value = x
+            else:
+                factor = (
+                    x if isinstance(x, Local | Const) else self._bound(x, near, span, in_prologue=in_prologue)
+                )
+                value = factor
+                for _ in range(int(magnitude) - 1):
+                    value = Op("mul", (value, factor), real)
+            return value if n > 0 else Op("div", (Const(Fraction(1), real), value), real)
+        return Op("pow", (x, self._lower(exponent, real, near, in_prologue=in_prologue)), real)
+
+    def _bound(self, value: Expr, near: str, span: Span, *, in_prologue: bool) -> Local:
+        """The value under a name of its own, so that it can be used twice."""
+        name = self.namer.numbered(f"{near}_")
+        (self.prologue if in_prologue else self.body).append(Let(name, value, span))
+        return Local(name, value.type)
+
+
+def _constant(expr: meaning.Expr) -> Fraction | None:
+    match expr:
+        case meaning.Number(value=value):
+            return value
+        case meaning.Apply(op="neg", args=(meaning.Number(value=value),)):
+            return -value
+        case meaning.Apply(op="div", args=(meaning.Number(value=x), meaning.Number(value=y))) if y != 0:
+            return x / y
+        case _:
+            return None

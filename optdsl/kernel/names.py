@@ -1,0 +1,35 @@
+"""Names inside a kernel: those of the spec, kept apart from those that generated code needs itself."""
+
+import builtins
+import keyword
+from collections.abc import Iterable
+
+# What generated modules say besides the spec's names.
+GENERATED = frozenset(
+    "math kernel prologue f32 f64 f32_bytes f64_bytes read_f32 read_f64 write_f32 write_f64 "
+    "maximum minimum sign cbrt sigmoid where power modulo floor "
+    "addresses chunks chunk first last scalars tensor start size row offset i hypers states t direction "
+    "Flag Hyper Layout State Variant FusedOptimizer ArrayOptimizer LAYOUT THETA_0".split()
+)
+_TAKEN = GENERATED | frozenset(keyword.kwlist) | frozenset(dir(builtins))
+
+
+class Namer:
+    """Gives every quantity of one kernel a name of its own, as near to the wanted one as possible."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._used = set(taken)
+
+    def fresh(self, wanted: str) -> str:
+        name = wanted
+        while name in self._used or name in _TAKEN or name.endswith("_at"):
+            name += "_"
+        self._used.add(name)
+        return name
+
+    def numbered(self, prefix: str) -> str:
+        """prefix0, prefix1, ..."""
+        number = 0
+        while f"{prefix}{number}" in self._used:
+            number += 1
+        return self.fresh(f"{prefix}{number}")

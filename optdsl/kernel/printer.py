@@ -1,0 +1,63 @@
+"""A kernel as text, for people: what `optdsl show --stage kernel` prints and golden files keep."""
+
+from fractions import Fraction
+
+from optdsl.kernel.ir import Cast, Const, Expr, Kernel, Let, Load, Local, Op, Stmt
+from optdsl.language.operators import OPERATORS, PRODUCT, SUM, Operator
+
+
+def print_kernel(kernel: Kernel) -> str:
+    precision = kernel.precision
+    lines = [
+        f"kernel {kernel.name}  ({precision.mode}: computes in {precision.compute}, stores {precision.storage})",
+        f"hypers   {', '.join(kernel.hypers) or '-'}",
+        *(f"buffer   {buffer.name}: {buffer.type}, {buffer.access}" for buffer in kernel.buffers),
+        "",
+        "prologue (host, f64, once a step)",
+        *(f"  {name} = scalar state, old" for name in kernel.scalar_states),
+        *(_statement(let) for let in kernel.prologue),
+        *(
+            f"  scalar state {old} <- {new}"
+            for old, new in zip(kernel.scalar_states, kernel.scalar_updates, strict=True)
+        ),
+        f"  hand over {', '.join(kernel.scalars) or 'nothing'}",
+    ]
+    for phase in kernel.phases:
+        lines += ["", f"phase {phase.name} (every element)", *(_statement(stmt) for stmt in phase.body)]
+    return "\n".join(lines)
+
+
+def _statement(stmt: Stmt) -> str:
+    if isinstance(stmt, Let):
+        return f"  {stmt.name}: {stmt.value.type} = {print_value(stmt.value)}"
+    return f"  store {stmt.buffer} <- {print_value(stmt.value)}"
+
+
+def print_value(expr: Expr) -> str:
+    """An expression with brackets around every operand that is an operation of another precedence."""
+    match expr:
+        case Const(value=Fraction() as value):
+            return str(value)
+        case Const(value=truth):
+            return "true" if truth else "false"
+        case Local(name=name):
+            return name
+        case Load(buffer=buffer):
+            return f"load {buffer}"
+        case Cast(operand=operand, type=type_):
+            return f"{type_}({print_value(operand)})"
+        case Op(name=name, args=args):
+            row = OPERATORS[name]
+            if row.infix is None:
+                return f"{name}({', '.join(map(print_value, args))})"
+            left, right = args
+            return f"{_operand(left, row, right=False)} {row.infix} {_operand(right, row, right=True)}"
+
+
+def _operand(expr: Expr, parent: Operator, *, right: bool) -> str:
+    text = print_value(expr)
+    if not isinstance(expr, Op) or OPERATORS[expr.name].infix is None:
+        return text
+    own, outer = OPERATORS[expr.name].python_precedence, parent.python_precedence
+    bare = own in (SUM, PRODUCT) and outer in (SUM, PRODUCT) and (own > outer or (own == outer and not right))
+    return text if bare else f"({text})"

@@ -1,0 +1,115 @@
+"""What a legal kernel is. Runs after lowering and after every pass; a failure is a bug of ours."""
+
+from collections.abc import Mapping
+
+from optdsl.diagnostics import InternalError
+from optdsl.kernel.ir import (
+    DIRECTION,
+    TIME,
+    Access,
+    Cast,
+    Const,
+    Expr,
+    Kernel,
+    Let,
+    Load,
+    Local,
+    Op,
+    Phase,
+    Type,
+)
+from optdsl.kernel.walk import locals_in, nodes
+from optdsl.language.operators import OPERATORS
+from optdsl.language.optimizer import Kind
+
+
+class IllegalKernelError(InternalError):
+    """A kernel that no pass should have left behind."""
+
+
+def verify(kernel: Kernel) -> None:
+    """Raise `IllegalKernelError` unless the kernel keeps every rule below."""
+    bound = dict.fromkeys((*kernel.hypers, *kernel.scalar_states, TIME, DIRECTION), Type.F64)
+    _require(len(bound) == len(kernel.hypers) + len(kernel.scalar_states) + 2, "an input has two meanings")
+    for let in kernel.prologue:
+        _expression(let.value, bound, kernel, in_prologue=True)
+        _bind(let, bound)
+    for name in (*kernel.scalars, *kernel.scalar_updates):
+        _require(name in bound, f"`{name}` is handed over and never set")
+    _require(len(kernel.scalar_updates) == len(kernel.scalar_states), "a scalar state has no new value")
+    _require(len(set(kernel.scalars)) == len(kernel.scalars), "a scalar is handed over twice")
+    handed = {
+        name: Type.BOOL if bound[name] is Type.BOOL else kernel.precision.compute for name in kernel.scalars
+    }
+    read = {name for phase in kernel.phases for stmt in phase.body for name in locals_in(stmt.value)}
+    _require(set(kernel.scalars) <= read, "a scalar is handed over and never read")
+    _require(len({buffer.name for buffer in kernel.buffers}) == len(kernel.buffers), "a buffer stands twice")
+    _require([buffer.name for buffer in kernel.buffers[:2]] == ["theta", "g"], "theta and g come first")
+    for phase in kernel.phases:
+        _phase(phase, dict(handed), kernel)
+
+
+def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
+    stored: set[str] = set()
+    for stmt in phase.body:
+        _expression(stmt.value, bound, kernel, in_prologue=False)
+        for node in nodes(stmt.value):
+            if isinstance(node, Load):
+                _require(node.buffer not in stored, f"`{node.buffer}` is loaded after it was stored")
+        if isinstance(stmt, Let):
+            _bind(stmt, bound)
+            continue
+        names = [buffer.name for buffer in kernel.buffers]
+        _require(stmt.buffer in names, f"there is no buffer `{stmt.buffer}`")
+        buffer = kernel.buffer(stmt.buffer)
+        _require(buffer.access is not Access.READ, f"`{stmt.buffer}` is stored and only to be read")
+        _require(stmt.value.type is buffer.type, f"`{stmt.buffer}` is stored in another type")
+        _require(stmt.buffer not in stored, f"`{stmt.buffer}` is stored twice")
+        stored.add(stmt.buffer)
+    declared = {buffer.name for buffer in kernel.buffers if buffer.access is not Access.READ}
+    _require(declared == stored, "a buffer that is to be written is not stored")
+
+
+def _bind(let: Let, bound: dict[str, Type]) -> None:
+    _require(let.name not in bound, f"`{let.name}` is set twice")
+    bound[let.name] = let.value.type
+
+
+def _expression(expr: Expr, bound: Mapping[str, Type], kernel: Kernel, *, in_prologue: bool) -> None:
+    real = Type.F64 if in_prologue else kernel.precision.compute
+    for node in nodes(expr):
+        match node:
+            case Const(value=value):
+                _require(isinstance(value, bool) == (node.type is Type.BOOL), "a constant of the wrong type")
+            case Local(name=name):
+                _require(name in bound, f"`{name}` is read before it is set")
+                _require(bound[name] is node.type, f"`{name}` is read in another type")
+            case Load(buffer=name):
+                _require(not in_prologue, "the prologue loads from a buffer")
+                _require(
+                    any(name == buffer.name for buffer in kernel.buffers), f"there is no buffer `{name}`"
+                )
+                buffer = kernel.buffer(name)
+                _require(buffer.access is not Access.WRITE, f"`{name}` is loaded and only to be written")
+                _require(node.type is buffer.type, f"`{name}` is loaded in another type")
+            case Cast(operand=operand):
+                _require(not in_prologue, "the prologue casts")
+                _require(
+                    operand.type is not Type.BOOL and node.type is not Type.BOOL, "a cast of a condition"
+                )
+            case Op(name=name, args=args):
+                _require(name in OPERATORS, f"there is no operator `{name}`")
+                row = OPERATORS[name]
+                _require(len(args) == row.arity, f"`{name}` has the wrong number of operands")
+                for arg, kind in zip(args, row.takes, strict=True):
+                    wanted = Type.BOOL if kind is Kind.BOOL else real
+                    _require(arg.type is wanted, f"an operand of `{name}` has the wrong type")
+                _require(
+                    node.type is (Type.BOOL if row.gives is Kind.BOOL else real),
+                    f"`{name}` has the wrong type",
+                )
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise IllegalKernelError(f"illegal kernel: {otherwise}")

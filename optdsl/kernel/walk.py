@@ -1,0 +1,54 @@
+"""The few ways in which everything walks over kernel expressions."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from optdsl.kernel.ir import Cast, Expr, Kernel, Let, Local, Op, Phase, Stmt
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    match expr:
+        case Op(args=args):
+            return args
+        case Cast(operand=operand):
+            return (operand,)
+        case _:
+            return ()
+
+
+def nodes(expr: Expr) -> Iterator[Expr]:
+    """The expression and everything in it, parents first."""
+    yield expr
+    for child in children(expr):
+        yield from nodes(child)
+
+
+def locals_in(expr: Expr) -> Iterator[str]:
+    return (node.name for node in nodes(expr) if isinstance(node, Local))
+
+
+def rebuilt(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
+    """The expression with `change` applied to every node, children first."""
+    match expr:
+        case Op(args=args):
+            return change(replace(expr, args=tuple(rebuilt(arg, change) for arg in args)))
+        case Cast(operand=operand):
+            return change(replace(expr, operand=rebuilt(operand, change)))
+        case _:
+            return change(expr)
+
+
+def map_values(kernel: Kernel, change: Callable[[Expr], Expr]) -> Kernel:
+    """The kernel with `change` applied to the value of every statement, the prologue's too."""
+    return replace(
+        kernel,
+        prologue=tuple(Let(let.name, change(let.value), let.span) for let in kernel.prologue),
+        phases=tuple(
+            Phase(phase.name, tuple(with_value(stmt, change(stmt.value)) for stmt in phase.body))
+            for phase in kernel.phases
+        ),
+    )
+
+
+def with_value(stmt: Stmt, value: Expr) -> Stmt:
+    return replace(stmt, value=value)

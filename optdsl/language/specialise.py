@@ -1,0 +1,91 @@
+"""Flags chosen: an `Optimizer` in which every condition on flags alone is decided.
+
+In: a resolved optimizer and values for its flags. Out: one without flags, in which only lines and states
+remain that reach the parameters. Hypers stay, all of them: the caller's signature does not change.
+Nothing else is folded; a condition on a hyperparameter or on `t` is left for the kernel.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+
+from optdsl.language.optimizer import Age, Apply, Assign, Expr, Optimizer, Ref, Role, Truth, references
+
+
+def flag_settings(optimizer: Optimizer) -> Iterator[dict[str, bool]]:
+    """Every combination of the flags, the defaults first."""
+    choices = [(flag.default, not flag.default) for flag in optimizer.flags]
+    for values in product(*choices):
+        yield {flag.name: value for flag, value in zip(optimizer.flags, values, strict=True)}
+
+
+def specialise(optimizer: Optimizer, flags: Mapping[str, bool]) -> Optimizer:
+    """The optimizer with its flags at the given values, and at their defaults where none is given."""
+    values = {flag.name: flags.get(flag.name, flag.default) for flag in optimizer.flags}
+    lines = tuple(_line(line, values) for line in optimizer.lines)
+    query = _decided(optimizer.query, values) if optimizer.query else None
+    query_lines = tuple(_line(line, values) for line in optimizer.query_lines)
+    live = _live(lines, query, query_lines)
+    return replace(
+        optimizer,
+        flags=(),
+        states=tuple(state for state in optimizer.states if state.name in live),
+        query=query,
+        query_lines=tuple(line for line in query_lines if line.target.name in live),
+        lines=tuple(line for line in lines if line.target.name in live),
+    )
+
+
+def _line(line: Assign, flags: Mapping[str, bool]) -> Assign:
+    first = _decided(line.first, flags) if line.first else None
+    return replace(line, value=_decided(line.value, flags), first=first)
+
+
+def _decided(expr: Expr, flags: Mapping[str, bool]) -> Expr:
+    match expr:
+        case Ref(role=Role.FLAG, name=name):
+            return Truth(flags[name], expr.span)
+        case Apply(op=op, args=args):
+            return _folded(replace(expr, args=tuple(_decided(arg, flags) for arg in args)), op)
+        case _:
+            return expr
+
+
+def _folded(expr: Apply, op: str) -> Expr:
+    match op, expr.args:
+        case "where", (Truth(value=value), then, otherwise):
+            return then if value else otherwise
+        case "not", (Truth(value=value),):
+            return Truth(not value, expr.span)
+        case "and", (Truth(value=value), other) | (other, Truth(value=value)):
+            return other if value else Truth(False, expr.span)
+        case "or", (Truth(value=value), other) | (other, Truth(value=value)):
+            return Truth(True, expr.span) if value else other
+        case _:
+            return expr
+
+
+def _live(lines: tuple[Assign, ...], query: Expr | None, query_lines: tuple[Assign, ...]) -> set[str]:
+    """Names whose value reaches theta or the point of the gradient, now or in a later step.
+
+    A name that stays stays with its line: an old value that is read needs the line that keeps it.
+    """
+    setters = {line.target.name: line for line in (*query_lines, *lines)}
+    live = {"theta"}
+    waiting = [setters["theta"], *(setters[ref.name] for ref in _set_by_lines(query, setters))]
+    live.update(line.target.name for line in waiting)
+    while waiting:
+        line = waiting.pop()
+        for part in (line.value, line.first):
+            for ref in _set_by_lines(part, setters):
+                if ref.name not in live:
+                    live.add(ref.name)
+                    waiting.append(setters[ref.name])
+    return live
+
+
+def _set_by_lines(expr: Expr | None, setters: Mapping[str, Assign]) -> list[Ref]:
+    if expr is None:
+        return []
+    found = [ref for ref in references(expr) if ref.role in (Role.STATE, Role.VALUE) and ref.name in setters]
+    return sorted(found, key=lambda ref: (ref.name, ref.age is Age.NEW))

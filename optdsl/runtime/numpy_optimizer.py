@@ -1,0 +1,148 @@
+"""The base class of generated optimizers for NumPy: arrays, updated in place.
+
+A generated class gives `layout` and a constructor. In: an array, or a list or dict of arrays, and at each
+step gradients in the same structure. Out: the same arrays, changed. A step is all or nothing: everything
+is looked at, and compiled, before the first write.
+
+Supported: writable float32 and float64 arrays of any strides. NOT done: groups with options of their own
+(make one optimizer for each). No deep-learning framework is imported.
+"""
+
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optdsl.runtime.array_plan import ArrayPlan, check_gradients, check_parameters, unfold
+from optdsl.runtime.array_state import copy_states, read_file, write_file
+from optdsl.runtime.hypers import Options, defaults_of, read_options
+from optdsl.runtime.layout import Layout
+
+Array = NDArray[Any]
+
+
+class ArrayOptimizer:
+    """Steps arrays with compiled kernels.
+
+    `hyper` holds the options under their names (`opt.hyper["lr"] = 1e-4`, or `opt.lr = 1e-4`), and may be
+    changed between steps. `params` is what the optimizer was made with.
+
+    Raises `ValueError` for options out of their domain and for shapes that do not match, `TypeError` for
+    arrays that cannot be updated, `RuntimeError` for arrays that share memory; always before anything is
+    changed. Threads: `$OPTDSL_NUM_THREADS`, else all processors; they never change the result.
+    """
+
+    layout: ClassVar[Layout]
+    hyper: dict[str, Any]
+
+    def __init__(self, params: Any, options: Mapping[str, Any]) -> None:
+        hyper = {**defaults_of(self.layout), "maximize": False, **options}
+        self.__dict__["hyper"] = hyper
+        self._options()
+        self.params = params
+        self._structure, self._arrays = unfold(params)
+        check_parameters(self._arrays, self._structure)
+        self._states: list[dict[str, Any]] = [{} for _ in self._arrays]
+        self._plan: ArrayPlan | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self.__dict__.get("hyper", ()):
+            return self.hyper[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.__dict__.get("hyper", ()):
+            self.hyper[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plan": None}  # addresses mean nothing elsewhere
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.hyper.items())})"
+
+    def step(self, grads: Any) -> None:
+        """One step of every array that has a gradient; a gradient of None leaves its array alone.
+
+        `grads`: as `params`, an array or a list or dict of arrays of the same shapes, of any real dtype;
+        or a function of `params` that returns that, called where the spec takes its gradient. A spec
+        that takes it elsewhere than at the parameters needs the function, else `RuntimeError`.
+        """
+        options = self._options()
+        if callable(grads):
+            found = self._evaluate(grads, options)
+        elif options.variant.query_float32 is not None:
+            raise RuntimeError(
+                f"{self.layout.name} takes its gradient at another point than the parameters: "
+                "pass a function of the parameters, opt.step(gradient)"
+            )
+        else:
+            found = self._structure.match(grads, "the gradients")
+        gradients = check_gradients(found, self._arrays, self._structure)
+        active = tuple(g is not None for g in gradients)
+        plan = self._plan
+        if plan is None or not plan.is_for(options.variant, active, self._states):
+            self._plan = None
+            plan = ArrayPlan(self.layout, options, self._arrays, self._states, active, self._structure)
+            plan.gather(options)
+            plan.commit(self._states)
+            self._plan = plan
+        else:
+            plan.gather(options)
+        plan.run(gradients)
+
+    def _options(self) -> Options:
+        known = {*self.layout.options, "maximize"}
+        if unknown := self.hyper.keys() - known:
+            words = ", ".join(sorted(unknown)), ", ".join(sorted(known))
+            raise ValueError(f"{self.layout.name} has no {words[0]}; it has {words[1]}")
+        return read_options(self.layout, self.hyper)
+
+    def _evaluate(self, function: Callable[[Any], Any], options: Options) -> list[Any]:
+        if options.variant.query_float32 is None:
+            return self._structure.match(function(self.params), "the gradients")
+        everything = (True,) * len(self._arrays)
+        plan = ArrayPlan(self.layout, options, self._arrays, self._states, everything, self._structure)
+        plan.gather(options)
+        saved = [array.copy() for array in self._arrays]
+        try:
+            plan.move()
+            found = self._structure.match(function(self.params), "the gradients")
+            # The gradients may be views of the parameters, which are about to move back.
+            return [None if g is None else np.array(g) for g in found]
+        finally:
+            for array, old in zip(self._arrays, saved, strict=True):
+                array[...] = old
+
+    def state_dict(self) -> dict[str, Any]:
+        """`{"optimizer": name, "hyper": {...}, "state": [...]}`: copies, one entry of state an array.
+
+        Entries are empty until an array's first step, and hold arrays of its shape and dtype, and
+        numbers (`step` among them), under torch's keys.
+        """
+        return {
+            "optimizer": self.layout.name,
+            "hyper": dict(self.hyper),
+            "state": [
+                {key: value.copy() if value.ndim else float(value) for key, value in state.items()}
+                for state in self._states
+            ],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over copies of what `state_dict` gave. Raises `ValueError`, and then nothing is loaded."""
+        hyper, states = copy_states(self.layout, state_dict, self.hyper, self._arrays, self._structure)
+        self.__dict__["hyper"] = hyper
+        self._states, self._plan = states, None
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes the state (not the arrays themselves) to an `.npz` file, whole or not at all."""
+        write_file(Path(path), self.state_dict())
+
+    def load(self, path: str | PathLike[str]) -> None:
+        """Reads what `save` wrote. Raises `OSError`, or `ValueError` for another kind of file."""
+        self.load_state_dict(read_file(Path(path)))

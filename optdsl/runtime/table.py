@@ -1,0 +1,171 @@
+"""One call's worth of tensors by address: buffers, counters, scalar states and chunks, kept between steps.
+
+In: the addresses of T tensors that share a variant and a dtype, and the hyperparameters of the groups
+that they belong to. `gather` reads the step counters and scalar states from memory and finds the distinct
+rows; `run` launches a kernel; `scatter` writes counters and scalar states back. All three are compiled
+loops, since a few hundred `.item()` calls would cost more than the step itself.
+Assumed: the addresses hold, and nothing overlaps. NOT done: any check of a tensor.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from optdsl.runtime.batch import Batch
+from optdsl.runtime.launch import Chunks, launch
+from optdsl.runtime.layout import KernelPair, Variant
+from optdsl.runtime.numba_kernel import compiled, f32, f64, read_f32, read_f64, write_f32, write_f64
+
+_U64_2D = types.Array(types.uint64, 2, "C")
+_I64_1D = types.Array(types.int64, 1, "C")
+_I64_2D = types.Array(types.int64, 2, "C")
+_F64_1D = types.Array(types.float64, 1, "C")
+_F64_2D = types.Array(types.float64, 2, "C")
+
+NUMBER_WIDTHS = (0, 4, 8)
+"""A number is not kept (0), or is a float32 or a float64 in memory."""
+
+
+@dataclass
+class Table:
+    """T tensors, B buffers, K scalar states.
+
+    addresses   (T, B) uint64     a buffer's first element, columns as `variant.buffers`
+    sizes       (T,) int64        elements
+    numbers_at  (T, 1 + K) uint64 where the step counter and the scalar states are
+    widths      (T, 1 + K) int64  their bytes, of `NUMBER_WIDTHS`
+    times       (T,) float64      the step to take, for tensors whose counter is not kept
+    groups      (T,) int64        the group of each tensor
+    """
+
+    variant: Variant
+    pair: KernelPair
+    addresses: NDArray[np.uint64]
+    sizes: NDArray[np.int64]
+    numbers_at: NDArray[np.uint64]
+    widths: NDArray[np.int64]
+    times: NDArray[np.float64]
+    groups: NDArray[np.int64]
+    query: KernelPair | None = None
+    batch: Batch = field(init=False)
+    chunks: Chunks = field(init=False)
+
+    def __post_init__(self) -> None:
+        count, scalars = self.sizes.size, len(self.variant.scalar_states)
+        self._rows = np.zeros(count, np.int64)
+        self._old_rows = self._rows.copy()
+        self._t = np.empty(count)
+        self._direction = np.empty(count)
+        self._states = np.empty((count, scalars))
+        self._count = np.zeros(1, np.int64)
+        self._hypers: NDArray[np.float64] | None = None
+        self.chunks = Chunks(self.sizes, self._rows)
+
+    def compile(self) -> None:
+        """Everything that a step runs, so that nothing fails after the first write."""
+        for kernel in (*self.pair, *(self.query or ()), _gather, _scatter):
+            kernel.compiled  # noqa: B018
+
+    def gather(self, hypers: NDArray[np.float64], direction: NDArray[np.float64]) -> None:
+        """Reads counters and scalar states, and makes this step's batch.
+
+        hypers (G, H) and direction (G,), both float64, by group.
+        """
+        if self._hypers is None or self._hypers.shape[1] != hypers.shape[1]:
+            self._hypers = np.empty((self.sizes.size, hypers.shape[1]))
+        rows = (self._rows, self._hypers, self._t, self._direction, self._states, self._count)
+        _gather(self.numbers_at, self.widths, self.times, self.groups, hypers, direction, *rows)
+        if not np.array_equal(self._rows, self._old_rows):
+            self._old_rows[:] = self._rows
+            self.chunks.set_rows(self._rows)
+        n = int(self._count[0])
+        self.batch = Batch(
+            addresses=self.addresses,
+            sizes=self.sizes,
+            rows=self._rows,
+            hypers=self._hypers[:n],
+            t=self._t[:n],
+            direction=self._direction[:n],
+            scalar_states=self._states[:n],
+        )
+
+    def run(self, pair: KernelPair, threads: int) -> None:
+        """A kernel over the gathered batch; the scalar states of the batch are new afterwards."""
+        launch(*pair, self.batch, self.variant.scalar_count, threads, self.chunks)
+
+    def scatter(self) -> None:
+        """Counters and scalar states go back to memory."""
+        batch = self.batch
+        _scatter(self.numbers_at, self.widths, batch.rows, batch.t, batch.scalar_states)
+        self.times[:] = 2.0
+
+
+_SEARCHED = 16  # how many of the last rows are compared: more distinct ones than that may repeat, harmlessly
+
+
+@compiled(
+    *(_U64_2D, _I64_2D, _F64_1D, _I64_1D, _F64_2D, _F64_1D),
+    *(_I64_1D, _F64_2D, _F64_1D, _F64_1D, _F64_2D, _I64_1D),
+)
+def _gather(  # type: ignore[no-untyped-def]
+    numbers_at,
+    widths,
+    times,
+    groups,
+    group_hypers,
+    group_direction,
+    rows,
+    hypers,
+    t,
+    direction,
+    states,
+    count,
+):
+    """The distinct (group, t, scalar states), and which of them each tensor has."""
+    scalars = states.shape[1]
+    row_groups = np.empty(rows.size, np.int64)
+    n = 0
+    for tensor in range(rows.size):
+        # The candidate is written behind the rows found so far, and stays there if it is a new one.
+        group = groups[tensor]
+        time = times[tensor]
+        if widths[tensor, 0] == 4:
+            time = f64(read_f32(numbers_at[tensor, 0], 0, 0)) + 1.0
+        elif widths[tensor, 0] == 8:
+            time = read_f64(numbers_at[tensor, 0], 0, 0) + 1.0
+        for k in range(scalars):
+            if widths[tensor, 1 + k] == 4:
+                states[n, k] = f64(read_f32(numbers_at[tensor, 1 + k], 0, 0))
+            else:
+                states[n, k] = read_f64(numbers_at[tensor, 1 + k], 0, 0)
+        found = n
+        for row in range(n - 1, max(n - 1 - _SEARCHED, -1), -1):
+            same = row_groups[row] == group and t[row] == time
+            for k in range(scalars):
+                same = same and states[row, k] == states[n, k]
+            if same:
+                found = row
+                break
+        rows[tensor] = found
+        if found == n:
+            row_groups[n] = group
+            t[n] = time
+            direction[n] = group_direction[group]
+            for h in range(group_hypers.shape[1]):
+                hypers[n, h] = group_hypers[group, h]
+            n += 1
+    count[0] = n
+
+
+@compiled(_U64_2D, _I64_2D, _I64_1D, _F64_1D, _F64_2D)
+def _scatter(numbers_at, widths, rows, t, states):  # type: ignore[no-untyped-def]
+    for tensor in range(rows.size):
+        row = rows[tensor]
+        for number in range(widths.shape[1]):
+            value = t[row] if number == 0 else states[row, number - 1]
+            if widths[tensor, number] == 4:
+                write_f32(numbers_at[tensor, number], 0, f32(value), 0)
+            elif widths[tensor, number] == 8:
+                write_f64(numbers_at[tensor, number], 0, value, 0)

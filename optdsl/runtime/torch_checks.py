@@ -1,0 +1,83 @@
+"""What a tensor must be so that a kernel may write to its memory; refusals name the tensor and the fix.
+
+In: tensors and the words for them. Out: nothing, or `TypeError` (a kind of tensor), `ValueError` (a
+shape) or `RuntimeError` (memory), each one sentence. Only looks, never writes.
+"""
+
+import torch
+from torch import Tensor
+
+from optdsl.runtime.memory import Memory
+
+DTYPES = (torch.float32, torch.float64)
+
+
+def check_parameter(p: Tensor, what: str) -> None:
+    if p.is_complex():
+        raise TypeError(f"{what} is complex, which is not supported; optimize torch.view_as_real of it")
+    _check_kind(p, what, "move the model with .cpu()")
+    if p.dtype not in DTYPES:
+        raise TypeError(
+            f"{what} is {_name(p.dtype)}, and only float32 and float64 parameters can be updated; "
+            "keep the parameters in float32, for example with model.float(), and use torch.autocast"
+        )
+    if memory_of(p).overlaps_itself:
+        raise RuntimeError(f"{what} has elements that share memory (is it expanded?); clone() it")
+
+
+def check_gradient(g: Tensor, p: Tensor, what: str) -> None:
+    if g.layout != torch.strided:
+        raise RuntimeError(f"the gradient of {what} is sparse, which is not supported; use .to_dense()")
+    _check_kind(g, f"the gradient of {what}", "move it with .cpu()")
+    if g.dtype != p.dtype:
+        raise TypeError(
+            f"the gradient of {what} is {_name(g.dtype)} and the parameter {_name(p.dtype)}; "
+            "convert the gradient"
+        )
+    if g.shape != p.shape:
+        raise ValueError(
+            f"the gradient of {what} has shape {tuple(g.shape)} and the parameter {tuple(p.shape)}; "
+            "clear it with zero_grad()"
+        )
+
+
+def check_state(s: object, p: Tensor, what: str) -> Tensor:
+    """The state as a tensor that is like its parameter."""
+    if not isinstance(s, Tensor):
+        raise TypeError(f"{what} is a {type(s).__name__}, not a tensor; clear the state")
+    if s.layout != torch.strided:
+        raise TypeError(f"{what} is sparse; convert it with .to_dense()")
+    _check_kind(s, what, "move it with .cpu()")
+    if s.dtype != p.dtype:
+        raise TypeError(f"{what} is {_name(s.dtype)} and the parameter {_name(p.dtype)}; convert the state")
+    if s.shape != p.shape:
+        shapes = tuple(s.shape), tuple(p.shape)
+        raise ValueError(f"{what} has shape {shapes[0]} and the parameter {shapes[1]}; clear the state")
+    if memory_of(s).overlaps_itself:
+        raise RuntimeError(f"{what} has elements that share memory (is it expanded?); clone() it")
+    return s
+
+
+def _check_kind(x: Tensor, what: str, move: str) -> None:
+    if x.device.type != "cpu":
+        raise TypeError(f"{what} is on {x.device}, and these kernels run on the CPU; {move}")
+    if x.layout != torch.strided:
+        raise TypeError(f"{what} is {_name(x.layout)}, not an ordinary tensor; convert it with .to_dense()")
+    if type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        raise TypeError(f"{what} is a {type(x).__name__}, not an ordinary tensor; pass plain tensors")
+
+
+def _name(thing: object) -> str:
+    return str(thing).removeprefix("torch.")
+
+
+def memory_of(x: Tensor, what: str = "") -> Memory:
+    size = x.element_size()
+    return Memory(x.data_ptr(), tuple(x.shape), tuple(size * stride for stride in x.stride()), size, what)
+
+
+def fits(x: Tensor, model: Tensor) -> bool:
+    """Whether `x` lies in memory as the dense `model` of the same shape does, and is aligned."""
+    if x.is_neg() or x.data_ptr() % x.element_size():
+        return False
+    return x.stride() == model.stride() or (x.is_contiguous() and model.is_contiguous())

@@ -1,0 +1,128 @@
+"""The base class of generated optimizers for torch: a `torch.optim.Optimizer` around fused kernels.
+
+A generated class gives `layout` and a constructor. In: parameters, gradients and hyperparameters as they
+are at each step. Out: parameters and state, updated in place, under torch's keys, so that checkpoints
+move between these classes and torch's own. A step is all or nothing: everything is looked at, and
+compiled, before the first write.
+
+Supported: dense float32 and float64 tensors on the CPU, of any strides. NOT done: other devices and
+dtypes, complex numbers, sparse gradients, gradients through a step.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, overload
+
+import torch
+from torch import Tensor
+
+from optdsl.runtime.hypers import defaults_of, read_variant
+from optdsl.runtime.layout import Layout
+from optdsl.runtime.thread_pool import chosen_thread_count
+from optdsl.runtime.torch_plan import Plan
+from optdsl.runtime.torch_query import at_query_point
+from optdsl.runtime.torch_state import carried_options, check_group, check_loaded_state
+
+Closure = Callable[[], Any]
+
+
+class FusedOptimizer(torch.optim.Optimizer):
+    """Steps all parameters with compiled kernels; options are read from the groups at every step.
+
+    Raises `ValueError` for options out of their domain, with torch's words, and `TypeError`,
+    `ValueError` or `RuntimeError` for tensors that cannot be updated, before anything is changed.
+    Threads: `$OPTDSL_NUM_THREADS`, else `torch.get_num_threads()`; they never change the result.
+    """
+
+    layout: ClassVar[Layout]
+    _plan: Plan | None = None
+
+    def __init__(self, params: Iterable[Any], options: dict[str, Any]) -> None:
+        defaults = {**carried_options(self.layout), "maximize": False, **defaults_of(self.layout), **options}
+        check_group(self.layout, defaults)
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch's; options out of their domain are refused, and the group is not added."""
+        super().add_param_group(param_group)
+        try:
+            check_group(self.layout, self.param_groups[-1])
+        except Exception:
+            self.param_groups.pop()
+            raise
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    def step(self, closure: Closure | None = None) -> Any:
+        """One step. `closure` evaluates the model and returns the loss, which is returned.
+
+        An optimizer that takes its gradient elsewhere than at the parameters calls `closure` there, and
+        raises `RuntimeError` if there is none.
+        """
+        loss = None
+        if any(read_variant(self.layout, group).query_float32 for group in self.param_groups):
+            if closure is None:
+                raise RuntimeError(
+                    f"{self.layout.name} takes its gradient at another point than the parameters: "
+                    "pass a closure, opt.step(closure), that clears the gradients, computes the loss, "
+                    "calls backward() and returns the loss"
+                )
+            loss = at_query_point(self, closure, self._threads())
+        elif closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.no_grad():
+            self._update()
+        return loss
+
+    def _update(self) -> None:
+        groups, state, layout = self.param_groups, self.state, self.layout
+        parameters = [p for group in groups for p in group["params"]]
+        gradients = [p.grad for p in parameters]
+        options = [check_group(layout, group) for group in groups]
+        threads = self._threads()
+        plan = self._plan
+        if plan is None or not plan.holds(options, parameters, state, gradients):
+            self._plan = None
+            plan = Plan.build(layout, groups, options, state, gradients)
+            plan.gather(options)
+            plan.commit(state)
+            self._plan = plan
+        else:
+            plan.gather(options)
+        plan.run(threads)
+
+    def _threads(self) -> int:
+        return chosen_thread_count() or torch.get_num_threads()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over options and state, also from torch's own class.
+
+        Tensors are copied, so that the optimizer which they came from may go on. Raises `ValueError` for
+        options that would change the maths unseen or state that is not whole; then nothing is loaded.
+        """
+        state = {
+            key: {name: x.clone() if isinstance(x, Tensor) else x for name, x in entry.items()}
+            for key, entry in state_dict["state"].items()
+        }
+        super().load_state_dict({**state_dict, "state": state})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        defaults = {**carried_options(self.layout), "maximize": False, **defaults_of(self.layout)}
+        for number, group in enumerate(state["param_groups"]):
+            for key, value in defaults.items():
+                group.setdefault(key, value)
+            check_group(self.layout, group)
+            self._check_state(state["state"], group, number)
+        super().__setstate__(state)
+        self._plan = None
+
+    def _check_state(self, states: Any, group: dict[str, Any], number: int) -> None:
+        variant = read_variant(self.layout, group)
+        for position, p in enumerate(group["params"]):
+            if p in states:
+                what = f"parameter {position} of group {number}"
+                check_loaded_state(variant, p, states[p], what)

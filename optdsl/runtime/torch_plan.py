@@ -1,0 +1,320 @@
+"""A step over torch tensors, worked out once and kept for as long as every address in it holds.
+
+In: the groups, gradients and state of an optimizer. Out: tables of addresses, checked: nothing in a plan
+overlaps, everything has the layout and dtype that the kernels take. What does not (a view with gaps, a
+gradient in another order, one that lies in a parameter) is worked on as a copy.
+
+`Plan.build` is slow and checks everything; `Plan.holds` is what makes a step over hundreds of small
+tensors fast: it asks each tensor for its address, and parameters and gradients for their sizes and
+strides, in a few C-level loops.
+NOT done: the order of a step, closures and hooks (`torch_optimizer`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter, is_, itemgetter
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from optdsl.runtime.hypers import Options
+from optdsl.runtime.layout import Layout, Variant
+from optdsl.runtime.memory import Memory, Written
+from optdsl.runtime.table import Table
+from optdsl.runtime.torch_checks import check_gradient, check_parameter, fits, memory_of
+from optdsl.runtime.torch_state import STEP, ParameterState, complete_state
+
+Groups = Sequence[dict[str, Any]]
+_pointer, _stride, _numel, _negative = Tensor.data_ptr, Tensor.stride, Tensor.numel, Tensor.is_neg
+_dtype = attrgetter("dtype")
+
+
+@dataclass
+class Member:
+    """A parameter that takes part in a step."""
+
+    p: Tensor
+    g: Tensor | None  # None: the plan is for a query, which reads no gradient
+    group: int
+    what: str
+    variant: Variant
+    state: ParameterState
+
+
+@dataclass
+class Part:
+    """One table, and which of the plan's members are its rows."""
+
+    table: Table
+    members: NDArray[np.int64]
+    keys: tuple[str, ...]
+    dicts: list[dict[str, Any]] = field(default_factory=list)
+    values: list[list[Tensor]] = field(default_factory=list)
+
+
+class Plan:
+    """Built for one pattern of gradients; `parameters` are all parameters of all groups, in order."""
+
+    def __init__(
+        self, parameters: list[Tensor], missing: list[bool], variants: list[Variant], members: list[Member]
+    ) -> None:
+        self.parameters = parameters
+        self._missing = missing
+        self.variants = variants
+        self.members = members
+        self.active = [member.p for member in members]
+        self.parts: list[Part] = []
+        self.versioned: tuple[Tensor, ...] = ()
+        self._copies: list[tuple[Tensor, Tensor]] = []  # (tensor, what the kernel works on)
+        self._gradient_copies: dict[int, Tensor] = {}
+        self._lay_out()
+
+    # --- building --------------------------------------------------------------------------------
+
+    @classmethod
+    def build(
+        cls,
+        layout: Layout,
+        groups: Groups,
+        options: Sequence[Options],
+        state: Any,
+        gradients: Sequence[Tensor | None],
+        for_query: bool = False,
+    ) -> "Plan":
+        """Checks everything and changes nothing: `commit` puts new state in place.
+
+        options: one for each group. gradients: one for each parameter of all groups; None leaves the
+        parameter out. For a query they only say which parameters take part.
+        """
+        parameters = [p for group in groups for p in group["params"]]
+        members: list[Member] = []
+        gradient = iter(gradients)
+        for number, (group, (hypers, variant, _)) in enumerate(zip(groups, options, strict=True)):
+            for position, p in enumerate(group["params"]):
+                if (g := next(gradient)) is None:
+                    continue
+                what = _words(group, number, position)
+                check_parameter(p, what)
+                if not for_query:
+                    check_gradient(g, p, what)
+                own = state.get(p, {})  # which makes no entry
+                complete = complete_state(layout, variant, p, own, hypers, what)
+                members.append(Member(p, None if for_query else g, number, what, variant, complete))
+        missing = [g is None for g in gradients]
+        return cls(parameters, missing, [option.variant for option in options], members)
+
+    def _lay_out(self) -> None:
+        self.written = Written.of([memory for member in self.members for memory in _memories(member)])
+        self._expected()
+        in_the_way = self._gradients_in_the_way(self.gradient_pointers, range(len(self.members)))
+        by_kind: dict[tuple[int, torch.dtype], list[int]] = {}
+        for index, member in enumerate(self.members):
+            by_kind.setdefault((id(member.variant), member.p.dtype), []).append(index)
+        for indices in by_kind.values():
+            self.parts.append(self._part(indices, in_the_way))
+        # Gradients that the tables point to directly: all others are copied every step.
+        self._direct = np.array([i not in self._gradient_copies for i in range(len(self.members))], np.bool_)
+
+    def _expected(self) -> None:
+        """What `holds` compares with."""
+        tensors = [tensor for member in self.members for tensor in (member.p, *_state_tensors(member))]
+        self._tensors, self._pointers = tensors, list(map(_pointer, tensors))
+        # Inference tensors have no version; counters are not worth one: nobody differentiates through them.
+        elements = [tensor for member in self.members for tensor in (member.p, *member.state.elements)]
+        self.versioned = tuple(tensor for tensor in elements if not tensor.is_inference())
+        # Held so that no other memory can come to these addresses while they are trusted.
+        self._storages = [tensor.untyped_storage() for tensor in tensors]
+        self._strides = list(map(_stride, self.active))
+        self._sizes = list(map(_numel, self.active))
+        self._dtypes = list(map(_dtype, self.active))
+        self.gradients = [member.g for member in self.members if member.g is not None]
+        self.gradient_pointers = list(map(_pointer, self.gradients))
+        self._gradient_strides = list(map(_stride, self.gradients))
+
+    def _gradients_in_the_way(self, pointers: list[int], indices: Sequence[int]) -> set[int]:
+        """The gradients that lie in memory that the step writes to."""
+        if not pointers:
+            return set()
+        ends = [memory_of(self.gradients[i]).end for i in indices]
+        touched = self.written.touches(np.array(pointers, np.int64), np.array(ends, np.int64))
+        return {indices[i] for i in np.flatnonzero(touched).tolist()}
+
+    def _part(self, indices: list[int], in_the_way: set[int]) -> Part:
+        variant, dtype = self.members[indices[0]].variant, self.members[indices[0]].p.dtype
+        addresses = np.zeros((len(indices), len(variant.buffers)), np.uint64)
+        numbers_at = np.zeros((len(indices), 1 + len(variant.scalar_states)), np.uint64)
+        widths = np.zeros_like(numbers_at, np.int64)
+        for row, index in enumerate(indices):
+            member = self.members[index]
+            model = self._model(member.p)
+            addresses[row, 0] = model.data_ptr()
+            addresses[row, 1] = self._gradient_address(index, model, index in in_the_way)
+            for column, state in enumerate(member.state.elements, 2):
+                addresses[row, column] = self._place(state, model).data_ptr()
+            for column, number in enumerate(member.state.numbers):
+                if number is not None:
+                    numbers_at[row, column], widths[row, column] = number.data_ptr(), number.element_size()
+        single = dtype == torch.float32
+        table = Table(
+            variant=variant,
+            pair=variant.float32 if single else variant.float64,
+            query=variant.query_float32 if single else variant.query_float64,
+            addresses=addresses,
+            sizes=np.array([self.members[i].p.numel() for i in indices], np.int64),
+            numbers_at=numbers_at,
+            widths=widths,
+            times=np.array([self.members[i].state.t for i in indices]),
+            groups=np.array([self.members[i].group for i in indices], np.int64),
+        )
+        step = (STEP,) if variant.keeps_step else ()
+        keys = (*step, *(state.key for state in (*variant.states, *variant.scalar_states)))
+        return Part(table, np.array(indices, np.int64), keys)
+
+    def _model(self, p: Tensor) -> Tensor:
+        """What the kernel works on for `p`: itself, or a dense copy of the same shape."""
+        if memory_of(p).dense and fits(p, p):
+            return p
+        return self._copy(p, torch.empty_like(p, memory_format=torch.preserve_format))
+
+    def _place(self, state: Tensor, model: Tensor) -> Tensor:
+        return state if fits(state, model) else self._copy(state, torch.empty_like(model))
+
+    def _copy(self, tensor: Tensor, copy: Tensor) -> Tensor:
+        self._copies.append((tensor, copy.detach()))
+        return copy
+
+    def _gradient_address(self, index: int, model: Tensor, in_the_way: bool) -> int:
+        g = self.members[index].g
+        if g is None:
+            return model.data_ptr()  # a query does not read it
+        if not in_the_way and fits(g, model):
+            return g.data_ptr()
+        self._gradient_copies[index] = torch.empty_like(model).detach()
+        return self._gradient_copies[index].data_ptr()
+
+    def commit(self, state: Any) -> None:
+        """New state goes to where users see it, and is watched from now on."""
+        for member in self.members:
+            if member.state.new:
+                state[member.p].update(member.state.new)
+        for part in self.parts:
+            part.dicts = [state[self.members[i].p] for i in part.members] if part.keys else []
+            part.values = [list(map(itemgetter(key), part.dicts)) for key in part.keys]
+        self._state_keys, self._state_values = list(state), list(state.values())
+
+    # --- every step ------------------------------------------------------------------------------
+
+    def holds(
+        self,
+        options: Sequence[Options],
+        parameters: list[Tensor],
+        state: Any,
+        gradients: Sequence[Tensor | None],
+    ) -> bool:
+        """Whether the tables are right for this step; takes over new addresses of gradients.
+
+        Never raises for what `build` would refuse: it says no, and `build` finds the words.
+        """
+        try:
+            return (
+                _same(parameters, self.parameters)
+                and [g is None for g in gradients] == self._missing
+                and _same([option.variant for option in options], self.variants)
+                and self._state_holds(state)
+                and list(map(_pointer, self._tensors)) == self._pointers
+                and list(map(_stride, self.active)) == self._strides
+                and list(map(_numel, self.active)) == self._sizes
+                and self._take_gradients([g for g in gradients if g is not None])
+            )
+        except (RuntimeError, KeyError, AttributeError, TypeError):
+            return False
+
+    def _state_holds(self, state: Any) -> bool:
+        return (
+            _same(state, self._state_keys)
+            and _same(state.values(), self._state_values)
+            and all(
+                _same(map(itemgetter(key), part.dicts), values)
+                for part in self.parts
+                for key, values in zip(part.keys, part.values, strict=True)
+            )
+        )
+
+    def _take_gradients(self, gradients: list[Tensor]) -> bool:
+        if list(map(_stride, gradients)) != self._gradient_strides:
+            return False
+        if list(map(_numel, gradients)) != self._sizes:
+            return False
+        if not _same(gradients, self.gradients) and (
+            list(map(_dtype, gradients)) != self._dtypes or any(map(_negative, gradients))
+        ):
+            return False
+        pointers = list(map(_pointer, gradients))
+        self.gradients = gradients
+        return pointers == self.gradient_pointers or self._move_gradients(pointers)
+
+    def _move_gradients(self, pointers: list[int]) -> bool:
+        """The direct gradients are elsewhere now: still aligned, and nowhere that is written to."""
+        addresses = np.array(pointers, np.int64)
+        item = np.array([dtype.itemsize for dtype in self._dtypes], np.int64)
+        direct = self._direct
+        # A direct gradient is dense: its stretch is as long as it has elements.
+        ends = addresses + np.array(self._sizes, np.int64) * item
+        if (addresses % item)[direct].any() or self.written.touches(addresses, ends)[direct].any():
+            return False
+        self.gradient_pointers = pointers
+        for part in self.parts:
+            moved = direct[part.members]
+            part.table.addresses[moved, 1] = addresses[part.members[moved]]
+        return True
+
+    def gather(self, options: Sequence[Options]) -> None:
+        """This step's rows, from the groups, the counters and the scalar states; compiles if need be."""
+        hypers = np.array([option.hypers for option in options]).reshape(len(options), -1)
+        direction = np.array([option.direction for option in options])
+        for part in self.parts:
+            part.table.compile()
+            part.table.gather(hypers, direction)
+
+    def load_copies(self) -> None:
+        for tensor, copy in self._copies:
+            copy.copy_(tensor)
+        for index, copy in self._gradient_copies.items():
+            copy.copy_(self.gradients[index])
+
+    def store_copies(self) -> None:
+        for tensor, copy in self._copies:
+            tensor.copy_(copy)
+
+    def run(self, threads: int) -> None:
+        """The step itself: from here on nothing is checked any more."""
+        self.load_copies()
+        for part in self.parts:
+            part.table.run(part.table.pair, threads)
+        self.store_copies()
+        for part in self.parts:
+            part.table.scatter()
+        torch.autograd.graph.increment_version(self.versioned)
+
+
+def _same(these: Any, those: Sequence[Any]) -> bool:
+    """The very same objects; never compares tensors."""
+    these = these if isinstance(these, list) else list(these)
+    return len(these) == len(those) and all(map(is_, these, those))
+
+
+def _words(group: dict[str, Any], number: int, position: int) -> str:
+    names = group.get("param_names")
+    return f"parameter {names[position]!r}" if names else f"parameter {position} of group {number}"
+
+
+def _state_tensors(member: Member) -> list[Tensor]:
+    return [*member.state.elements, *(number for number in member.state.numbers if number is not None)]
+
+
+def _memories(member: Member) -> list[Memory]:
+    states = (memory_of(x, f"a state of {member.what}") for x in _state_tensors(member))
+    return [memory_of(member.p, member.what), *states]

@@ -1,0 +1,190 @@
+"""A parameter's state under torch's keys, and the keys of groups that torch's own classes know.
+
+In: state dicts and groups as torch holds them. Out: the tensors that a variant needs, made where missing,
+and refusals of what would change the maths unseen. Never changes what is given: new entries are returned,
+for the caller to put in once everything is known to be right.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optdsl.runtime.hypers import Options, read_options
+from optdsl.runtime.layout import THETA_0, Layout, State, Variant
+from optdsl.runtime.torch_checks import DTYPES, check_state
+
+STEP = "step"
+
+INERT: dict[str, Any] = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
+"""How torch's classes run, not what they compute: carried along so that torch can load our groups."""
+
+NEUTRAL: dict[str, Any] = {
+    "weight_decay": 0,
+    "decoupled_weight_decay": False,
+    "amsgrad": False,
+    "momentum": 0,
+    "dampening": 0,
+    "nesterov": False,
+    "centered": False,
+    "lr_decay": 0,
+    "differentiable": False,
+}
+"""Options of torch's classes, for specs without them: the values that leave the maths alone."""
+
+
+@cache
+def _torch_class(name: str) -> type | None:
+    """torch's own class of that name, if there is one; `RMSProp` is `RMSprop`."""
+    classes = {known.lower(): c for known, c in vars(torch.optim).items() if isinstance(c, type)}
+    return classes.get(name.lower())
+
+
+@cache
+def _carried(name: str) -> dict[str, Any]:
+    """Options that torch's class of that name looks for in a group, with neutral values."""
+    torch_class = _torch_class(name)
+    options = inspect.signature(torch_class).parameters if torch_class else ()
+    return INERT | {key: NEUTRAL[key] for key in options if key in NEUTRAL}
+
+
+def carried_options(layout: Layout) -> dict[str, Any]:
+    """What groups hold beyond the spec's own options."""
+    return _carried(layout.name)
+
+
+def check_group(layout: Layout, group: Mapping[str, Any]) -> Options:
+    """Raises `ValueError` or `TypeError` if a group asks for something that this optimizer does not do."""
+    _check_neutral(layout, group)
+    return read_options(layout, group)
+
+
+def _check_neutral(layout: Layout, group: Mapping[str, Any]) -> None:
+    for key, neutral in _foreign_options(layout.options):
+        value = group.get(key, neutral)
+        if value is None or value == neutral:
+            continue
+        if key == "decoupled_weight_decay" and not _decoupling_matters(layout, group):
+            continue
+        raise ValueError(
+            f"{layout.name} has no {key}, and the value {value!r} would be ignored; "
+            f"set it to {neutral!r}, or compile a spec that has it"
+        )
+
+
+@cache
+def _foreign_options(own: tuple[str, ...]) -> tuple[tuple[str, Any], ...]:
+    return tuple((key, neutral) for key, neutral in NEUTRAL.items() if key not in own)
+
+
+def _decoupling_matters(layout: Layout, group: Mapping[str, Any]) -> bool:
+    """Only where there is decay, and torch's class of this name has both kinds."""
+    torch_class = _torch_class(layout.name)
+    both = torch_class is not None and "decoupled_weight_decay" in inspect.signature(torch_class).parameters
+    return both and bool(group.get("weight_decay", 0))
+
+
+@dataclass(frozen=True)
+class ParameterState:
+    """What one parameter brings to a step: `numbers` are the counter (if kept) and the scalar states.
+
+    `new` are the entries that its state dict has not got yet; `t` is the step for variants without a counter.
+    """
+
+    elements: list[Tensor]
+    numbers: list[Tensor | None]
+    new: dict[str, Any]
+    t: float
+
+
+def complete_state(
+    layout: Layout,
+    variant: Variant,
+    p: Tensor,
+    state: Mapping[str, Any],
+    hypers: tuple[float, ...],
+    what: str,
+) -> ParameterState:
+    """The tensors that `variant` needs for `p`. Raises what `check_state` raises."""
+    new: dict[str, Any] = {}
+    began = _began(variant, state)
+    elements = []
+    for spec in variant.states:
+        if state.get(spec.key) is None:
+            new[spec.key] = _initial(layout, spec, p, hypers)
+        elements.append(check_state({**state, **new}[spec.key], p, f"state {spec.key} of {what}"))
+    numbers: list[Tensor | None] = [None]
+    if variant.keeps_step:
+        if began and variant.uses_time and state.get(STEP) is None:
+            raise RuntimeError(
+                f"the state of {what} has no {STEP}, so nobody knows how many steps it took; "
+                "load a whole state_dict, or clear the state"
+            )
+        step = state.get(STEP)
+        numbers[0] = _number(0.0 if step is None else step, STEP, new, what)
+    for spec in variant.scalar_states:
+        value = state.get(spec.key)
+        if value is None:
+            value = _initial_value(layout, spec, hypers)
+        numbers.append(_number(value, spec.key, new, what))
+    return ParameterState(elements, numbers, new, t=2.0 if began else 1.0)
+
+
+def check_loaded_state(variant: Variant, p: Tensor, state: Mapping[str, Any], what: str) -> None:
+    """Raises `ValueError` or `TypeError` for a state that is there in part, or is for another parameter."""
+    if not any(value is not None for value in state.values()):
+        return
+    needed = [spec.key for spec in (*variant.states, *variant.scalar_states)]
+    missing = [key for key in needed if state.get(key) is None]
+    began = _began(variant, state)
+    if began and variant.keeps_step and variant.uses_time and state.get(STEP) is None:
+        missing.append(STEP)
+    if missing and (began or not variant.first_step_only):
+        raise ValueError(f"the loaded state of {what} lacks {', '.join(missing)}; nothing was loaded")
+    for spec in variant.states:
+        if state.get(spec.key) is not None:
+            check_state(state[spec.key], p, f"the loaded state {spec.key} of {what}")
+    for key in (STEP, *(spec.key for spec in variant.scalar_states)):
+        if state.get(key) is not None:
+            _number(state[key], key, {}, what)
+
+
+def _began(variant: Variant, state: Mapping[str, Any]) -> bool:
+    """Whether a first step has been taken, by what it left behind."""
+    return any(state.get(spec.key) is not None for spec in (*variant.states, *variant.scalar_states))
+
+
+def _initial_value(layout: Layout, spec: State, hypers: tuple[float, ...]) -> float:
+    if isinstance(spec.initial, str):
+        return hypers[[hyper.name for hyper in layout.hypers].index(spec.initial)]
+    return spec.initial
+
+
+def _initial(layout: Layout, spec: State, p: Tensor, hypers: tuple[float, ...]) -> Tensor:
+    if spec.initial == THETA_0:
+        return p.detach().clone(memory_format=torch.preserve_format)
+    value = _initial_value(layout, spec, hypers)
+    model = p.detach()
+    if value == 0.0:
+        return torch.zeros_like(model, memory_format=torch.preserve_format)
+    return torch.full_like(model, value, memory_format=torch.preserve_format)
+
+
+def _number(value: Any, key: str, new: dict[str, Any], what: str) -> Tensor:
+    """A 0-d tensor that can be counted in; anything else of one number becomes one, under `key` in `new`."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"state {key} of {what} has {value.numel()} elements, not one; clear the state")
+        if value.device.type == "cpu" and value.dtype in DTYPES:
+            return value
+        value = value.item()
+    if not isinstance(value, int | float):
+        raise TypeError(f"state {key} of {what} is a {type(value).__name__}, not a number; clear the state")
+    wide = torch.get_default_dtype() == torch.float64  # as torch has it
+    new[key] = torch.tensor(float(value), dtype=torch.float64 if wide else torch.float32)
+    number: Tensor = new[key]
+    return number

@@ -1,0 +1,35 @@
+"""Specs as classes, without a file in between: the common half of `optdsl.torch` and `optdsl.numpy`."""
+
+import re
+from functools import cache
+from os import PathLike, fspath
+
+from optdsl import driver
+from optdsl.diagnostics import Source
+from optdsl.emit.loading import load_generated
+from optdsl.files import library_names, read_library, resolve_target
+
+_DEFINITION = re.compile(r"^optimizer\s+(\w+)", re.MULTILINE)
+
+
+def load_class(target: str | PathLike[str], framework: str, mode: str) -> type:
+    """The optimizer class of a spec, compiled for a framework; the same object for the same text."""
+    source = resolve_target(fspath(target))
+    return _compiled(source.name, source.text, framework, mode)
+
+
+@cache
+def _compiled(name: str, text: str, framework: str, mode: str) -> type:
+    source = Source(name, text)
+    optimizer, _ = driver.front(source)
+    module_text = driver.compile_source(source, framework=framework, mode=mode, comments=False)
+    module = load_generated(module_text, f"optdsl_{framework}_{optimizer.name}")
+    found: type = getattr(module, optimizer.name)
+    return found
+
+
+@cache
+def library_classes() -> dict[str, str]:
+    """Class name to spec name: {"Adam": "adam", ...}."""
+    found = ((_DEFINITION.search(read_library(name).text), name) for name in library_names())
+    return {match[1]: name for match, name in found if match}

@@ -25,7 +25,7 @@ def specialise(optimizer: Optimizer, flags: Mapping[str, bool]) -> Optimizer:
     lines = tuple(_line(line, values) for line in optimizer.lines)
     query = _decided(optimizer.query, values) if optimizer.query else None
     query_lines = tuple(_line(line, values) for line in optimizer.query_lines)
-    live = _live(lines, query, query_lines)
+    live = live_names(lines, query, query_lines)
     return replace(
         optimizer,
         flags=(),
@@ -65,7 +65,7 @@ def _folded(expr: Apply, op: str) -> Expr:
             return expr
 
 
-def _live(lines: tuple[Assign, ...], query: Expr | None, query_lines: tuple[Assign, ...]) -> set[str]:
+def live_names(lines: tuple[Assign, ...], query: Expr | None, query_lines: tuple[Assign, ...]) -> set[str]:
     """Names whose value reaches theta or the point of the gradient, now or in a later step.
 
     A name that stays stays with its line: an old value that is read needs the line that keeps it.

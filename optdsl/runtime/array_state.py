@@ -87,7 +87,7 @@ def write_file(path: Path, state_dict: Mapping[str, Any]) -> None:
 def read_file(path: Path) -> dict[str, Any]:
     """A state dict. Raises `OSError`, or `ValueError` for a file of another kind or a damaged one."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             entries = {key: file[key] for key in file.files}
         if entries["format"] != FORMAT:
             raise ValueError(f"format {entries['format']}")

@@ -78,7 +78,7 @@ class KernelCache:
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         """Numba's compile result, or None."""
         try:
-            target_context.refresh()
+            target_context.refresh()  # without it LLVM aborts on symbols of Numba's own runtime
             payload = _read(self.path(target_context))
             if payload is None:
                 return None

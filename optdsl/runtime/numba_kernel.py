@@ -69,8 +69,8 @@ class Kernel:
         return dispatcher
 
     def assembly(self) -> str:
-        """The machine code that this processor gets, compiled anew (what comes from the cache has no text)."""
-        dispatcher = njit(error_model="numpy", nogil=True)(self.function)
+        """The machine code for this processor, compiled anew: what comes from the cache has no text."""
+        dispatcher: Any = njit(error_model="numpy", nogil=True)(self.function)
         dispatcher.compile(self.signature)
         return "\n".join(dispatcher.inspect_asm().values())
 

@@ -1,0 +1,141 @@
+"""Every spec of the library with every setting of its flags, and data to run it on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optdsl import driver
+from optdsl.backend import Program, Step
+from optdsl.diagnostics import Source
+from optdsl.files import library_names, read_library
+from optdsl.kernel.ir import Precision, Type
+from optdsl.language.optimizer import Number, Optimizer, Ref, Role, Shape
+from optdsl.language.specialise import flag_settings
+from optdsl.runtime.batch import Batch
+
+Setting = tuple[str, tuple[tuple[str, bool], ...]]
+
+
+@cache
+def meaning(name: str) -> Optimizer:
+    optimizer, _ = driver.front(read_library(name))
+    return optimizer
+
+
+def settings() -> Iterator[Setting]:
+    """(spec, flags), for every spec and every combination."""
+    for name in library_names():
+        for flags in flag_settings(meaning(name)):
+            yield name, tuple(flags.items())
+
+
+def label(setting: Setting) -> str:
+    name, flags = setting
+    return "-".join((name, *(flag for flag, value in flags if value)))
+
+
+@cache
+def program(setting: Setting, mode: str, storage: Type) -> Program:
+    name, flags = setting
+    return driver.build(meaning(name), Precision(mode, storage), dict(flags))
+
+
+def program_of(text: str, mode: str, storage: Type) -> Program:
+    optimizer, _ = driver.front(Source("test.opt", text))
+    return driver.build(optimizer, Precision(mode, storage))
+
+
+def dtype_of(storage: Type) -> type[np.floating[Any]]:
+    return np.float32 if storage is Type.F32 else np.float64
+
+
+@dataclass
+class Data:
+    """Arrays per tensor and buffer, and scalar states: what one run works on."""
+
+    arrays: list[dict[str, NDArray[Any]]]
+    scalar_states: NDArray[np.float64]
+
+    def copy(self) -> "Data":
+        arrays = [{name: array.copy() for name, array in tensor.items()} for tensor in self.arrays]
+        return Data(arrays, self.scalar_states.copy())
+
+
+def element_states(optimizer: Optimizer) -> list[str]:
+    return [state.name for state in optimizer.states if state.shape is not Shape.SCALAR]
+
+
+def scalar_states(optimizer: Optimizer) -> list[str]:
+    return [state.name for state in optimizer.states if state.shape is Shape.SCALAR]
+
+
+def initial_data(optimizer: Optimizer, sizes: list[int], storage: Type, rows: int, seed: int = 0) -> Data:
+    """Random parameters and gradients over many magnitudes; states as the spec says they begin."""
+    rng = np.random.default_rng(seed)
+    dtype = dtype_of(storage)
+    hypers = {hyper.name: float(hyper.default) for hyper in optimizer.hypers}
+
+    def start(name: str, theta: NDArray[Any]) -> NDArray[Any]:
+        (state,) = (state for state in optimizer.states if state.name == name)
+        match state.initial:
+            case Number(value=value):
+                return np.full_like(theta, float(value))
+            case Ref(role=Role.HYPER, name=hyper):
+                return np.full_like(theta, hypers[hyper])
+            case _:
+                return theta.copy()
+
+    arrays = []
+    for size in sizes:
+        theta = rng.standard_normal(size).astype(dtype)
+        scale = 10.0 ** rng.uniform(-3, 1, size)
+        g = (rng.standard_normal(size) * scale).astype(dtype)
+        arrays.append(
+            {"theta": theta, "g": g} | {name: start(name, theta) for name in element_states(optimizer)}
+        )
+    scalars = np.array(
+        [
+            [float(state.initial.value) for state in optimizer.states if state.shape is Shape.SCALAR
+             and isinstance(state.initial, Number)]
+        ]
+        * rows
+    ).reshape(rows, -1)  # fmt: skip
+    return Data(arrays, scalars)
+
+
+def hyper_rows(optimizer: Optimizer, rows: int) -> NDArray[np.float64]:
+    """The defaults, and rows beside them that stay within every domain."""
+    found = []
+    for row in range(rows):
+        values = []
+        for hyper in optimizer.hypers:
+            value = hyper.default
+            if row:
+                tried = (value * Fraction(9, 10), value + Fraction(1, 100))
+                value = next((x for x in (tried[1], tried[0]) if hyper.domain.contains(x)), value)
+            values.append(float(value))
+        found.append(values)
+    return np.array(found, np.float64).reshape(rows, len(optimizer.hypers))
+
+
+def run(step: Step, optimizer: Optimizer, data: Data, hypers: NDArray[np.float64], t: int) -> None:
+    """One step of a backend on the data, in place; tensor i uses row i modulo the number of rows."""
+    names = ["theta", "g", *element_states(optimizer)]
+    addresses = [[tensor[name].ctypes.data for name in names] for tensor in data.arrays]
+    rows = len(hypers)
+    step(
+        Batch(
+            addresses=np.array(addresses, np.uint64).reshape(len(data.arrays), len(names)),
+            sizes=np.array([tensor["theta"].size for tensor in data.arrays], np.int64),
+            rows=np.arange(len(data.arrays), dtype=np.int64) % rows,
+            hypers=hypers,
+            t=np.full(rows, float(t)),
+            direction=np.ones(rows),
+            scalar_states=data.scalar_states,
+        )
+    )

@@ -1,0 +1,240 @@
+"""Every spec, with every setting of its flags, on every backend, in every precision, at odd sizes."""
+
+import math
+import platform
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optdsl.backend import available_backends, get_backend
+from optdsl.kernel.ir import Type
+from optdsl.language.optimizer import Shape
+from optdsl.runtime.launch import CHUNK
+from tests.support import programs
+from tests.support.programs import Setting, label
+
+SETTINGS = list(programs.settings())
+SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 64, 100, 1000, CHUNK - 1, CHUNK + 1]
+PRECISIONS = [("accurate", Type.F32), ("accurate", Type.F64), ("fast", Type.F32)]
+BACKENDS = [name for name in available_backends() if name != "reference"]
+ULPS = {("accurate", Type.F32): 1, ("accurate", Type.F64): 64, ("fast", Type.F32): 300}
+"""How far from the reference a result may be, in units of the last place of the largest thing added up
+for it. float32 storage: both round a float64 once, which differ in the last place at most. float64:
+the power of the C library against NumPy's, and what cancels after it. fast: a float32 chain."""
+
+
+@pytest.mark.parametrize(("mode", "storage"), PRECISIONS, ids=lambda value: str(value))
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("setting", SETTINGS, ids=label)
+def test_backends_agree_with_the_reference(setting: Setting, backend: str, mode: str, storage: Type) -> None:
+    program = programs.program(setting, mode, storage)
+    optimizer = program.optimizer
+    data = programs.initial_data(optimizer, SIZES, storage, rows=2)
+    expected = data.copy()
+    hypers = programs.hyper_rows(optimizer, 2)
+    step, oracle = get_backend(backend).load(program), get_backend("reference").load(program)
+    for t in range(1, 4):
+        programs.run(step, optimizer, data, hypers, t)
+        programs.run(oracle, optimizer, expected, hypers, t)
+        for tensor, wanted in zip(data.arrays, expected.arrays, strict=True):
+            for name, array in tensor.items():
+                scale = np.maximum(np.abs(wanted[name]), 1e-2 if mode == "fast" else 1e-4).astype(array.dtype)
+                error = np.abs(array.astype(np.float64) - wanted[name].astype(np.float64)) / np.spacing(scale)
+                assert error.size == 0 or error.max() <= ULPS[mode, storage], (t, name, error.max())
+        np.testing.assert_allclose(data.scalar_states, expected.scalar_states, rtol=1e-14)
+        # from the same place again: what is compared is one step, not how errors grow
+        data = expected.copy()
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=label)
+def test_accurate_steps_are_correctly_rounded(setting: Setting) -> None:
+    """At most 0.51 units in the last place from the spec in 200-bit arithmetic, for every output."""
+    program = programs.program(setting, "accurate", Type.F32)
+    optimizer = program.optimizer
+    data = programs.initial_data(optimizer, [60], Type.F32, rows=1, seed=1)
+    hypers = programs.hyper_rows(optimizer, 1)
+    names = [hyper.name for hyper in optimizer.hypers]
+    step = get_backend("numba_cpu").load(program)
+    exact_step = _reference().exact_step
+    for t in (1, 2, 3):
+        before = data.copy()
+        programs.run(step, optimizer, data, hypers, t)
+        for i in range(60):
+            old = {name: float(array[i]) for name, array in before.arrays[0].items()}
+            states = {name: old[name] for name in programs.element_states(optimizer)}
+            states |= dict(
+                zip(programs.scalar_states(optimizer), before.scalar_states[0].tolist(), strict=True)
+            )
+            exact = exact_step(
+                optimizer,
+                dict(zip(names, hypers[0].tolist(), strict=True)),
+                t,
+                old["theta"],
+                old["g"],
+                states,
+            )
+            for name in ("theta", *programs.element_states(optimizer)):
+                found = data.arrays[0][name][i]
+                unit = float(np.spacing(np.float32(abs(float(exact[name])))))
+                with mpmath.workprec(200):
+                    assert abs(mpmath.mpf(float(found)) - exact[name]) <= 0.51 * unit, (t, i, name)
+        data.arrays[0]["g"][:] = np.random.default_rng(t).standard_normal(60).astype(np.float32)
+
+
+def _reference():  # type: ignore[no-untyped-def]
+    from importlib import import_module
+
+    return import_module("optdsl.backends.reference")
+
+
+SPECIAL = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    math.inf,
+    -math.inf,
+    math.nan,
+    1e-42,
+    -1e-42,
+    1e-30,
+    3e38,
+    -3e38,
+    1e20,
+    5e-324,
+]
+
+
+@pytest.mark.parametrize("storage", [Type.F32, Type.F64])
+@pytest.mark.parametrize("setting", SETTINGS, ids=label)
+def test_special_numbers_mean_the_same_everywhere(setting: Setting, storage: Type) -> None:
+    """Zeros of both signs, infinities, NaN, denormals and overflow, in the parameter and in the gradient."""
+    program = programs.program(setting, "accurate", storage)
+    optimizer = program.optimizer
+    pairs = [(x, y) for x in SPECIAL for y in SPECIAL]
+    data = programs.initial_data(optimizer, [len(pairs)], storage, rows=1)
+    dtype = programs.dtype_of(storage)
+    with np.errstate(all="ignore"):
+        data.arrays[0]["theta"][:] = np.array([x for x, _ in pairs]).astype(dtype)
+        data.arrays[0]["g"][:] = np.array([y for _, y in pairs]).astype(dtype)
+    expected = data.copy()
+    hypers = programs.hyper_rows(optimizer, 1)
+    for t in (1, 2):
+        programs.run(get_backend("numba_cpu").load(program), optimizer, data, hypers, t)
+        programs.run(get_backend("reference").load(program), optimizer, expected, hypers, t)
+    for name, array in data.arrays[0].items():
+        wanted = expected.arrays[0][name]
+        np.testing.assert_array_equal(np.isnan(array), np.isnan(wanted), err_msg=name)
+        np.testing.assert_allclose(array, wanted, rtol=1e-6 if storage is Type.F32 else 1e-12, err_msg=name)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 machine code")
+@pytest.mark.parametrize(("mode", "storage"), PRECISIONS, ids=lambda value: str(value))
+@pytest.mark.parametrize("setting", SETTINGS, ids=label)
+def test_kernels_are_vectorised(setting: Setting, mode: str, storage: Type) -> None:
+    """Every arithmetic instruction of the loop is there in packed form; the scalar ones are its remainder."""
+    program = programs.program(setting, mode, storage)
+    for phase in ("update", "query") if program.query else ("update",):
+        found = get_backend("numba_cpu").vectorisation(program, phase)  # type: ignore[attr-defined]
+        assert found.packed >= max(found.scalar, 1), found
+        assert found.widest >= 128
+
+
+# --- random specs --------------------------------------------------------------------------------
+
+LEAVES = st.sampled_from(
+    ["theta[t-1]", "g[t]", "m[t-1]", "lr", "beta1", "2", "0.5", "1e-3", "t", "1/(1 - beta1^t)"]
+)
+
+
+def _grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    two = st.tuples(inner, inner)
+    return st.one_of(
+        two.map(lambda x: f"({x[0]} + {x[1]})"),
+        two.map(lambda x: f"({x[0]} - {x[1]})"),
+        two.map(lambda x: f"({x[0]}*{x[1]})"),
+        two.map(lambda x: f"({x[0]} / (abs({x[1]}) + 1))"),
+        two.map(lambda x: f"max({x[0]}, {x[1]})"),
+        two.map(lambda x: f"min({x[0]}, {x[1]})"),
+        inner.map(lambda x: f"sqrt(abs({x}))"),
+        inner.map(lambda x: f"sign({x})"),
+        inner.map(lambda x: f"({x})^2"),
+        inner.map(lambda x: f"({x})^3"),
+        inner.map(lambda x: f"tanh({x})"),
+        inner.map(lambda x: f"sigmoid({x})"),
+        inner.map(lambda x: f"cbrt({x})"),
+        inner.map(lambda x: f"floor({x})"),
+        inner.map(lambda x: f"clip({x}, -1, lr)"),
+        st.tuples(inner, inner, inner).map(lambda x: f"(if {x[0]} > {x[1]} then {x[2]} else -{x[0]})"),
+        st.tuples(inner, inner).map(
+            lambda x: f"(if t > 2 and not lr == 1 or beta1 < 0 then {x[0]} else {x[1]})"
+        ),
+    )
+
+
+RANDOM = st.recursive(LEAVES, _grow, max_leaves=8)
+
+
+@settings(max_examples=25, deadline=None)
+@given(RANDOM, RANDOM, st.integers(1, 5))
+def test_random_specs(state: str, update: str, t: int) -> None:
+    """numba_cpu and the reference, by different ways from the same text, give the same numbers."""
+    text = (
+        "optimizer Random\nhyper lr = 0.5 in [0, inf)\nhyper beta1 = 0.9 in [0, 1)\nstate m[0] = 0\n"
+        f"u = {update}\nm[t] = {state} + g[t]*u\ntheta[t] = theta[t-1] - lr*m[t] - 0.1*u\n"
+    )
+    program = programs.program_of(text, "accurate", Type.F64)
+    optimizer = program.optimizer
+    assert optimizer.lines[-1].target.shape is Shape.ELEMENT
+    data = programs.initial_data(optimizer, [33], Type.F64, rows=1, seed=t)
+    data.arrays[0]["m"][:] = np.random.default_rng(9).standard_normal(33)
+    expected = data.copy()
+    hypers = np.array([[0.5, 0.9]])
+    programs.run(get_backend("numba_cpu").load(program), optimizer, data, hypers, t)
+    programs.run(get_backend("reference").load(program), optimizer, expected, hypers, t)
+    for name in ("theta", "m"):
+        # floor, sign and comparisons may fall on either side of a jump that a last place decides
+        close = np.isclose(data.arrays[0][name], expected.arrays[0][name], rtol=1e-9, atol=1e-12)
+        assert (
+            close.mean() >= 0.9
+            if any(word in text for word in ("floor", "sign", "if", "t >"))
+            else close.all()
+        )
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 70), min_size=1, max_size=6), st.randoms())
+def test_splitting_and_permuting_tensors_changes_nothing(sizes: list[int], random: object) -> None:
+    setting = next(each for each in SETTINGS if each[0] == "adam")
+    program = programs.program(setting, "accurate", Type.F32)
+    optimizer, step = program.optimizer, get_backend("numba_cpu").load(program)
+    hypers = programs.hyper_rows(optimizer, 1)
+    whole = programs.initial_data(optimizer, [sum(sizes)], Type.F32, rows=1)
+    cuts = np.cumsum(sizes)[:-1]
+    parts = {name: np.split(array, cuts) for name, array in whole.copy().arrays[0].items()}
+    pieces = [{name: part[i].copy() for name, part in parts.items()} for i in range(len(sizes))]
+    order = list(range(len(sizes)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    split = programs.Data([pieces[i] for i in order], whole.scalar_states.copy())
+    for t in (1, 2):
+        programs.run(step, optimizer, whole, hypers, t)
+        programs.run(step, optimizer, split, hypers, t)
+    for name, array in whole.arrays[0].items():
+        joined = np.concatenate([pieces[i][name] for i in range(len(sizes))])
+        assert joined.tobytes() == array.tobytes()
+
+
+def test_hypers_and_time_never_compile_again() -> None:
+    setting = next(each for each in SETTINGS if each[0] == "adam")
+    program = programs.program(setting, "accurate", Type.F32)
+    backend = get_backend("numba_cpu")
+    optimizer, step = program.optimizer, backend.load(program)
+    data = programs.initial_data(optimizer, [10], Type.F32, rows=1)
+    module = backend._module(program, "update")  # type: ignore[attr-defined]
+    for t in range(1, 6):
+        programs.run(step, optimizer, data, programs.hyper_rows(optimizer, 1) / t, t)
+    assert len(module.update.compiled.signatures) == 1
+    assert len(module.prepare.compiled.signatures) == 1

@@ -152,7 +152,7 @@ BY_HAND = [
     ("adamw", {"lr": 0.5, "weight_decay": 0.2}, [5.0], [-0.1 - 0.5]),
     # The L2 penalty joins the gradient and is normalised with it: only the sign is left.
     ("adam", {"lr": 0.5, "weight_decay": 0.2}, [5.0], [-0.5]),
-    ("adam", {"lr": 0.5, "weight_decay": 0.2, "decoupled_weight_decay": True}, [5.0], [-0.1 - 0.5]),
+    ("radam", {"lr": 0.5, "weight_decay": 0.2, "decoupled_weight_decay": True}, [5.0], [-0.1 - 0.5 * 5.0]),
     # m is corrected, u = abs(g) is not.
     ("adamax", {"lr": 1.0}, [5.0, 5.0], [-1.0, -1.0]),
     # u = max(0.5*4, 1) = 2; m = 0.5*2 + 0.5*1 = 1.5, corrected by 1 - 0.5^2: 2/2.

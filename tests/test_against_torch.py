@@ -55,7 +55,6 @@ CASES = [
         "adam", torch.optim.Adam,
         {"amsgrad": True},
         {"lr": 0.01, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1},
-        {"weight_decay": 0.3, "decoupled_weight_decay": True, "amsgrad": True},
     ),
     *cases("adamw", torch.optim.AdamW, {"amsgrad": True, "weight_decay": 0.3, "betas": (0.5, 0.9)}),
     *cases("adamax", torch.optim.Adamax, {"betas": (0.5, 0.9), "weight_decay": 0.1, "eps": 1e-3}),
@@ -200,7 +199,10 @@ def test_constructor(case: Case) -> None:
         parameters = inspect.signature(cls).parameters.values()
         return [(p.name, p.default) for p in parameters if p.name not in NOT_IN_SPECS]
 
-    assert options(optdsl.torch.load(case.spec)) == options(case.torch_class)
+    known = options(case.torch_class)
+    if case.spec == "adam":  # with it, torch's Adam is AdamW: here that is adamw.opt
+        known = [(name, default) for name, default in known if name != "decoupled_weight_decay"]
+    assert options(optdsl.torch.load(case.spec)) == known
 
 
 def test_nothing_is_left_out() -> None:

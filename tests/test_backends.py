@@ -2,6 +2,7 @@
 
 import math
 import platform
+from importlib import import_module
 
 import mpmath
 import numpy as np
@@ -58,7 +59,7 @@ def test_accurate_steps_are_correctly_rounded(setting: Setting) -> None:
     hypers = programs.hyper_rows(optimizer, 1)
     names = [hyper.name for hyper in optimizer.hypers]
     step = get_backend("numba_cpu").load(program)
-    exact_step = _reference().exact_step
+    exact_step = import_module("optdsl.backends.reference").exact_step
     for t in (1, 2, 3):
         before = data.copy()
         programs.run(step, optimizer, data, hypers, t)
@@ -82,12 +83,6 @@ def test_accurate_steps_are_correctly_rounded(setting: Setting) -> None:
                 with mpmath.workprec(200):
                     assert abs(mpmath.mpf(float(found)) - exact[name]) <= 0.51 * unit, (t, i, name)
         data.arrays[0]["g"][:] = np.random.default_rng(t).standard_normal(60).astype(np.float32)
-
-
-def _reference():  # type: ignore[no-untyped-def]
-    from importlib import import_module
-
-    return import_module("optdsl.backends.reference")
 
 
 SPECIAL = [

@@ -26,6 +26,7 @@ CODES = {
 def findings(source: Source) -> str:
     try:
         _, diagnostics = driver.front(source)
+        driver.compile_source(source, framework="torch")
     except OptdslError as error:
         diagnostics = error.diagnostics
     return render_text(diagnostics, source)

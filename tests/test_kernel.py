@@ -26,6 +26,7 @@ from optdsl.kernel.ir import (
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import PASSES, run_passes
 from optdsl.kernel.verify import IllegalKernelError, verify
+from optdsl.kernel.walk import nodes
 from optdsl.language.optimizer import Number, Optimizer
 from optdsl.language.specialise import specialise
 from tests.support import programs
@@ -87,9 +88,9 @@ def test_scalars_are_hoisted_and_shared() -> None:
     program = programs.program(next(s for s in SETTINGS if s[0] == "adam"), "accurate", Type.F32)
     kernel = program.update
     for stmt in kernel.phases[0].body:
-        for node in walk(stmt.value):
+        for node in nodes(stmt.value):
             if isinstance(node, Op):
-                leaves = [leaf for leaf in walk(node) if isinstance(leaf, Local | Const | Load)]
+                leaves = [leaf for leaf in nodes(node) if isinstance(leaf, Local | Const | Load)]
                 assert not all(
                     isinstance(x, Const) or (isinstance(x, Local) and x.name in kernel.scalars)
                     for x in leaves
@@ -104,12 +105,6 @@ def test_scalars_are_hoisted_and_shared() -> None:
     assert len(set(values)) == len(values)
 
 
-def walk(expr):  # type: ignore[no-untyped-def]
-    from optdsl.kernel.walk import nodes
-
-    return nodes(expr)
-
-
 def test_float64_storage_keeps_the_divisions_of_the_spec() -> None:
     setting = next(s for s in SETTINGS if s[0] == "adam")
 
@@ -118,7 +113,7 @@ def test_float64_storage_keeps_the_divisions_of_the_spec() -> None:
         return sum(
             isinstance(node, Op) and node.name == "div"
             for stmt in kernel.phases[0].body
-            for node in walk(stmt.value)
+            for node in nodes(stmt.value)
         )
 
     assert divisions(Type.F64) == 3  # mhat, vhat, and the step

@@ -9,7 +9,8 @@ from optdsl.language.operators import OPERATORS, PRODUCT, SUM, Operator
 def print_kernel(kernel: Kernel) -> str:
     precision = kernel.precision
     lines = [
-        f"kernel {kernel.name}  ({precision.mode}: computes in {precision.compute}, stores {precision.storage})",
+        f"kernel {kernel.name}  "
+        f"({precision.mode}: computes in {precision.compute}, stores {precision.storage})",
         f"hypers   {', '.join(kernel.hypers) or '-'}",
         *(f"buffer   {buffer.name}: {buffer.type}, {buffer.access}" for buffer in kernel.buffers),
         "",

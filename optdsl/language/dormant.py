@@ -8,46 +8,46 @@ replaced by 0, by 0*x = 0 and its like; what that cannot see is not claimed.
 from dataclasses import replace
 from fractions import Fraction
 
-from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Optimizer, Ref, Role, Truth, references
+from optdsl.language.optimizer import (
+    Age,
+    Apply,
+    Assign,
+    Expr,
+    Number,
+    Optimizer,
+    Ref,
+    Role,
+    Truth,
+    references,
+)
 from optdsl.language.specialise import live_names
 
 _ZERO, _ONE = Fraction(0), Fraction(1)
 
 
 def dormant_states(optimizer: Optimizer) -> dict[str, str]:
-    """State name to the name of the first hyper at whose zero nothing reads the state."""
+    """State name to the name of the first hyper at whose zero nothing reads the state's old value."""
     found: dict[str, str] = {}
     for hyper in optimizer.hypers:
         if not hyper.domain.contains(_ZERO):
             continue
         lines = tuple(_at_zero(line, hyper.name) for line in optimizer.lines)
         query = _simplified(optimizer.query, hyper.name) if optimizer.query else None
-        live = live_names(lines, query, optimizer.query_lines)
-        moves = any(ref.role is Role.GRAD for ref in _theta_reads(lines))
+        read = _read(lines, query, optimizer.query_lines)
+        if not any(ref.role is Role.GRAD for ref in read):
+            continue  # where lr is 0 nothing is read: that says nothing about the states
+        old = {ref.name for ref in read if ref.age is Age.OLD}
         for state in optimizer.states:
-            # when lr is 0 nothing reads anything: that says nothing about the state
-            if state.name not in live and moves:
+            if state.name not in old:
                 found.setdefault(state.name, hyper.name)
     return found
 
 
-def _theta_reads(lines: tuple[Assign, ...]) -> set[Ref]:
-    """Everything that reaches theta within one step."""
-    setters = {line.target.name: line for line in lines}
-    seen: set[Ref] = set()
-    waiting = [setters["theta"]]
-    done: set[str] = set()
-    while waiting:
-        line = waiting.pop()
-        if line.target.name in done:
-            continue
-        done.add(line.target.name)
-        for part in filter(None, (line.value, line.first)):
-            for ref in references(part):
-                seen.add(ref)
-                if ref.name in setters and ref.age is not Age.OLD:
-                    waiting.append(setters[ref.name])
-    return seen
+def _read(lines: tuple[Assign, ...], query: Expr | None, query_lines: tuple[Assign, ...]) -> set[Ref]:
+    """Everything that live lines read."""
+    live = live_names(lines, query, query_lines)
+    parts = [part for line in lines if line.target.name in live for part in (line.value, line.first)]
+    return {ref for part in (*parts, query) if part is not None for ref in references(part)}
 
 
 def _at_zero(line: Assign, hyper: str) -> Assign:
@@ -77,7 +77,7 @@ def _folded(expr: Apply) -> Expr:
             return other
         case "mul", (Number(value=x), other) | (other, Number(value=x)) if x == _ONE:
             return other
-        case ("gt" | "lt"), (Number(value=x), Number(value=y)):
+        case (("gt" | "lt"), (Number(value=x), Number(value=y))):
             return Truth(x > y if expr.op == "gt" else x < y, expr.span)
         case "where", (Truth(value=truth), then, otherwise):
             return then if truth else otherwise

@@ -28,7 +28,7 @@ from optdsl.runtime.torch_checks import check_gradient, check_parameter, fits, m
 from optdsl.runtime.torch_state import STEP, ParameterState, complete_state
 
 Groups = Sequence[dict[str, Any]]
-_pointer, _stride, _numel, _negative = Tensor.data_ptr, Tensor.stride, Tensor.numel, Tensor.is_neg
+_pointer, _numel, _negative, _contiguous = Tensor.data_ptr, Tensor.numel, Tensor.is_neg, Tensor.is_contiguous
 _dtype = attrgetter("dtype")
 
 
@@ -53,6 +53,23 @@ class Part:
     keys: tuple[str, ...]
     dicts: list[dict[str, Any]] = field(default_factory=list)
     values: list[list[Tensor]] = field(default_factory=list)
+
+
+class _Layouts:
+    """How tensors lie in memory: for contiguous ones their number of elements, for others the strides too."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self.sizes = list(map(_numel, tensors))
+        self._contiguous = list(map(_contiguous, tensors))
+        self._others = [index for index, is_contiguous in enumerate(self._contiguous) if not is_contiguous]
+        self._strides = [tensors[index].stride() for index in self._others]
+
+    def hold(self, tensors: list[Tensor]) -> bool:
+        return (
+            list(map(_contiguous, tensors)) == self._contiguous
+            and list(map(_numel, tensors)) == self.sizes
+            and [tensors[index].stride() for index in self._others] == self._strides
+        )
 
 
 class Plan:
@@ -127,12 +144,12 @@ class Plan:
         self.versioned = tuple(tensor for tensor in elements if not tensor.is_inference())
         # Held so that no other memory can come to these addresses while they are trusted.
         self._storages = [tensor.untyped_storage() for tensor in tensors]
-        self._strides = list(map(_stride, self.active))
-        self._sizes = list(map(_numel, self.active))
+        self._layouts = _Layouts(self.active)
+        self._sizes = self._layouts.sizes
         self._dtypes = list(map(_dtype, self.active))
         self.gradients = [member.g for member in self.members if member.g is not None]
         self.gradient_pointers = list(map(_pointer, self.gradients))
-        self._gradient_strides = list(map(_stride, self.gradients))
+        self._gradient_layouts = _Layouts(self.gradients)
 
     def _gradients_in_the_way(self, pointers: list[int], indices: Sequence[int]) -> set[int]:
         """The gradients that lie in memory that the step writes to."""
@@ -225,8 +242,7 @@ class Plan:
                 and _same([option.variant for option in options], self.variants)
                 and self._state_holds(state)
                 and list(map(_pointer, self._tensors)) == self._pointers
-                and list(map(_stride, self.active)) == self._strides
-                and list(map(_numel, self.active)) == self._sizes
+                and self._layouts.hold(self.active)
                 and self._take_gradients([g for g in gradients if g is not None])
             )
         except (RuntimeError, KeyError, AttributeError, TypeError):
@@ -244,9 +260,7 @@ class Plan:
         )
 
     def _take_gradients(self, gradients: list[Tensor]) -> bool:
-        if list(map(_stride, gradients)) != self._gradient_strides:
-            return False
-        if list(map(_numel, gradients)) != self._sizes:
+        if not self._gradient_layouts.hold(gradients):
             return False
         if not _same(gradients, self.gradients) and (
             list(map(_dtype, gradients)) != self._dtypes or any(map(_negative, gradients))

@@ -1,4 +1,4 @@
-"""A kernel run in 200-bit arithmetic, one element at a time: to hold lowering and passes against the meaning."""
+"""A kernel run in 200-bit arithmetic, one element at a time, to compare with the meaning."""
 
 from collections.abc import Mapping
 from typing import Any

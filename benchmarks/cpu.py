@@ -81,12 +81,11 @@ def same_bytes(elements: list[int], states: int, threads: int) -> Step:
         path.write_text(spec)
         variant = optdsl.numpy.load(path, mode="fast").layout.variants[()]
     prepare, update = variant.float32
-    buffers = [[np.ones(size, np.float32) for size in elements] for _ in variant.buffers]
-    buffers[1] = [np.zeros(size, np.float32) for size in elements]  # the gradient: nothing grows
+    # Torch's memory, since NumPy asks the system for larger pages; and no zeros, which would all be one page.
+    buffers = [[torch.full((size,), 1e-6) for size in elements] for _ in variant.buffers]
+    addresses = [[tensor.data_ptr() for tensor in row] for row in zip(*buffers, strict=True)]
     batch = Batch(
-        addresses=np.array(
-            [[array.ctypes.data for array in row] for row in zip(*buffers, strict=True)], np.uint64
-        ),
+        addresses=np.array(addresses, np.uint64),
         sizes=np.array(elements, np.int64),
         rows=np.zeros(len(elements), np.int64),
         hypers=np.zeros((1, 0)),

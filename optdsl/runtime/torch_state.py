@@ -36,6 +36,9 @@ NEUTRAL: dict[str, Any] = {
 }
 """Options of torch's classes, for specs without them: the values that leave the maths alone."""
 
+MADE_FOR = {"momentum_buffer": "momentum", "max_exp_avg_sq": "amsgrad", "grad_avg": "centered"}
+"""States that torch's classes make only where this option is not 0 or False."""
+
 
 @cache
 def _torch_class(name: str) -> type | None:
@@ -134,12 +137,17 @@ def complete_state(
     return ParameterState(elements, numbers, new, t=2.0 if began else 1.0)
 
 
-def check_loaded_state(variant: Variant, p: Tensor, state: Mapping[str, Any], what: str) -> None:
-    """Raises `ValueError` or `TypeError` for a state that is there in part, or is for another parameter."""
+def check_loaded_state(
+    variant: Variant, p: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], what: str
+) -> None:
+    """Raises `ValueError` or `TypeError` for a state that is there in part, or is for another parameter.
+
+    A state that torch has not made because its option is off may be missing: `complete_state` makes it.
+    """
     if not any(value is not None for value in state.values()):
         return
     needed = [spec.key for spec in (*variant.states, *variant.scalar_states)]
-    missing = [key for key in needed if state.get(key) is None]
+    missing = [key for key in needed if state.get(key) is None and group.get(MADE_FOR.get(key, ""), True)]
     began = _began(variant, state)
     if began and variant.keeps_step and variant.uses_time and state.get(STEP) is None:
         missing.append(STEP)

@@ -49,6 +49,10 @@ class NoFormError(Exception):
     """There is no value (division by zero), or none of this arithmetic."""
 
 
+Definition = tuple[object, ...]
+"""What an atom is: ("input", key), ("sqrt", poly), ("power", base, exponents) or (operator, *arguments)."""
+
+
 @dataclass
 class Algebra(Arithmetic[Rational]):
     """`facts` are intervals of inputs; `signs` are the case that is being looked at (by the poly's text)."""
@@ -56,30 +60,33 @@ class Algebra(Arithmetic[Rational]):
     facts: Mapping[Key, Interval] = field(default_factory=dict)
     signs: Mapping[str, int] = field(default_factory=dict)
     zeros: tuple[Poly, ...] = ()
+    asked: dict[str, Poly] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     intervals: list[Interval] = field(default_factory=list)
     squares: dict[int, Poly] = field(default_factory=dict)
+    definitions: list[Definition] = field(default_factory=list)
     _atoms: dict[object, int] = field(default_factory=dict)
 
     # --- atoms ---
 
-    def atom(self, key: object, name: str, interval: Interval) -> int:
+    def atom(self, key: object, name: str, interval: Interval, definition: Definition) -> int:
         if key not in self._atoms:
             generator(len(self.names))
             self._atoms[key] = len(self.names)
             self.names.append(name)
             self.intervals.append(interval)
+            self.definitions.append(definition)
         return self._atoms[key]
 
     def symbol(self, key: Key) -> Rational:
         """An input of the step."""
         name, age = key
-        index = self.atom(key, f"{name}{age.value}", self.facts.get(key, EVERYTHING))
+        index = self.atom(key, f"{name}{age.value}", self.facts.get(key, EVERYTHING), ("input", key))
         return Rational(generator(index), ONE)
 
     def fresh(self, name: str, interval: Interval = EVERYTHING) -> Rational:
         """A new unknown, which no spec can spell."""
-        return Rational(generator(self.atom(("fresh", name), name, interval)), ONE)
+        return Rational(generator(self.atom(("fresh", name), name, interval, ("input", name))), ONE)
 
     def index(self, rational: Rational) -> int:
         """The generator that a rational is."""
@@ -149,7 +156,9 @@ class Algebra(Arithmetic[Rational]):
     def _opaque(self, op: str, args: tuple[Rational, ...]) -> Rational:
         name = f"{op}({', '.join(self.text(arg) for arg in args)})"
         interval = POSITIVE if op == "exp" else EVERYTHING
-        return Rational(generator(self.atom((op, *(arg.key for arg in args)), name, interval)), ONE)
+        return Rational(
+            generator(self.atom((op, *(arg.key for arg in args)), name, interval, (op, *args))), ONE
+        )
 
     # --- signs ---
 
@@ -181,6 +190,7 @@ class Algebra(Arithmetic[Rational]):
             return 0
         poly, flipped = _oriented(poly)
         if str(poly) in self.signs:
+            self.asked.setdefault(str(poly), poly)
             return -self.signs[str(poly)] if flipped else self.signs[str(poly)]
         known = -known if flipped else known
         possible = (1, 0) if known.nonnegative else (-1, 0) if known.nonpositive else (1, -1, 0)
@@ -222,6 +232,21 @@ class Algebra(Arithmetic[Rational]):
                     return -found if flip else found
         return None
 
+    def contradiction(self) -> bool:
+        """Whether two of this case's signs exclude each other: p > 0 and q > 0 where p + q <= 0."""
+        signed = [-poly if self.signs[text] < 0 else poly for text, poly in self.asked.items()]
+        strict = [self.signs[text] != 0 for text in self.asked]
+        for i, p in enumerate(signed):
+            for j in range(i):
+                if not (strict[i] or strict[j]):
+                    continue
+                both = [p + signed[j]]
+                if not strict[i] or not strict[j]:  # one of them is zero: so is its negative
+                    both.append(p - signed[j] if strict[i] else signed[j] - p)
+                if any(self.interval(total).nonpositive for total in both):
+                    return True
+        return False
+
     # --- roots, absolute values, powers ---
 
     def root(self, x: Rational) -> Rational:
@@ -261,7 +286,7 @@ class Algebra(Arithmetic[Rational]):
 
     def _root_atom(self, poly: Poly) -> Rational:
         positive = POSITIVE if self.interval(poly).positive else NONNEGATIVE
-        index = self.atom(("sqrt", str(poly)), f"sqrt({self._poly_text(poly)})", positive)
+        index = self.atom(("sqrt", str(poly)), f"sqrt({self._poly_text(poly)})", positive, ("sqrt", poly))
         self.squares[index] = poly
         return Rational(generator(index), ONE)
 
@@ -283,6 +308,8 @@ class Algebra(Arithmetic[Rational]):
             return self.root(x).power(int(2 * exponent))
         if x.value == 1:
             return x
+        if exponent is not None:
+            return self._opaque("pow", (x, y))
         constant_part, factors = x.factors()
         bases = [(poly, k) for poly, k in factors]
         if constant_part != 1:
@@ -309,6 +336,7 @@ class Algebra(Arithmetic[Rational]):
             ("pow", str(base), tuple(exponents)),
             f"{self._shown_base(base)}^{shown}",
             self._decayed(base, exponents),
+            ("power", base, tuple(exponents)),
         )
         power = Rational(generator(atom), ONE)
         if times.denominator == 1 and abs(times) <= 64:
@@ -437,7 +465,8 @@ def cases(facts: Mapping[Key, Interval], build: Build) -> Iterator[tuple[Algebra
                 more = (*zeros, need.poly) if sign == 0 else zeros
                 waiting.append(({**signs, str(need.poly): sign}, more))
             continue
-        yield algebra, value
+        if not algebra.contradiction():
+            yield algebra, value
 
 
 def proves_zero(facts: Mapping[Key, Interval], build: Build) -> bool:

@@ -15,7 +15,7 @@ from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Optimize
 T = TypeVar("T")
 
 Key = tuple[str, Age]
-"""A quantity: ("beta1", NOW), ("m", OLD), ("m", NEW), ("theta", OLD), ("g", NOW), ("t", NOW), ("mhat", NOW)."""
+"""A quantity: ("beta1", NOW), ("m", OLD), ("m", NEW), ("theta", OLD), ("g", NOW), ("mhat", NOW)."""
 
 TIME: Key = ("t", Age.NOW)
 GRADIENT: Key = ("g", Age.NOW)

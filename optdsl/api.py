@@ -6,16 +6,22 @@ from functools import cached_property
 from os import PathLike, fspath
 
 from optdsl import driver
+from optdsl.checks.verdict import Verdict
 from optdsl.diagnostics import Diagnostic, Source
 from optdsl.files import resolve_target
 from optdsl.language.optimizer import Optimizer
+from optdsl.library import lookup
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `Spec.check` found. Errors never get here: `optdsl.load` raises them."""
+    """What `Spec.check` found: everything to be told, and every verdict with its derivation or witness.
+
+    Errors of the text never get here: `optdsl.load` raises them.
+    """
 
     diagnostics: tuple[Diagnostic, ...]
+    verdicts: tuple[Verdict, ...]
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,9 @@ class Spec:
         return self.optimizer.doc
 
     def check(self) -> CheckReport:
-        """Warnings about the spec."""
-        return CheckReport(self.warnings)
+        """What can be proved or refuted from the equations: the default checks and the file's claims."""
+        _, diagnostics, verdicts = driver.check(self.source, lookup)
+        return CheckReport(diagnostics, verdicts)
 
     def compile(self, *, framework: str = "torch", mode: str = "accurate") -> str:
         """The text of a Python module that defines the optimizer for "torch" or "numpy"."""

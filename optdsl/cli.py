@@ -6,6 +6,7 @@ No compiling is done here: that is `optdsl.driver`.
 """
 
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -121,8 +122,9 @@ def check(targets: Sequence[str], form: str, strict: bool, quiet: bool) -> None:
     """
     from optdsl.diagnostics import OptdslError, Severity, Source
     from optdsl.diagnostics.render import count_text, json_findings, json_summary, render_findings
-    from optdsl.driver import front
+    from optdsl.driver import check as check_spec
     from optdsl.files import FileError, resolve_target
+    from optdsl.library import lookup
 
     color = console.wants_color(_settings().color, sys.stderr)
     everything: list[Diagnostic] = []
@@ -131,7 +133,10 @@ def check(targets: Sequence[str], form: str, strict: bool, quiet: bool) -> None:
         source = Source(target, "")
         try:
             source = resolve_target(target)
-            found = front(source)[1]
+            _, found, verdicts = check_spec(source, lookup)
+            proved = sum(verdict.verdict == "proved" for verdict in verdicts)
+            if any(diagnostic.severity is Severity.ERROR for diagnostic in found):
+                code = max(code, FINDINGS)
         except OptdslError as error:
             source, found = error.source or source, error.diagnostics
             code = max(code, USAGE if isinstance(error, FileError) else FINDINGS)
@@ -142,7 +147,7 @@ def check(targets: Sequence[str], form: str, strict: bool, quiet: bool) -> None:
         elif found:
             click.echo(render_findings(found, source, color=color) + "\n", err=True, color=color)
         elif not quiet:
-            click.echo(f"{source.name}: clean")
+            click.echo(f"{source.name}: clean, {proved} of {len(verdicts)} checks and claims proved")
     if form == "json":
         click.echo(json_summary(everything))
     elif everything:
@@ -287,16 +292,46 @@ def new(name: str) -> None:
 
 
 @cli.command()
-@click.argument("code")
+@click.argument("target", metavar="FILE|NAME|CODE")
+@click.option("--latex", is_flag=True, help="Only the equations, as LaTeX.")
 @everywhere
-def explain(code: str) -> None:
-    """Explain a code, such as OD101."""
+def explain(target: str, latex: bool) -> None:
+    """Explain a spec, or a code such as OD101.
+
+    A spec: its equations, what is proved of it and how, its units, what it costs.
+    """
     from optdsl.diagnostics.explain import closest_codes, explanation
 
-    text = explanation(code.upper())
-    if text is None:
-        raise click.BadParameter(f"there is no {code!r}; {closest_codes(code)}", param_hint="'CODE'")
+    if re.fullmatch(r"(?i)[o0]d[\do]{3}", target):
+        text = explanation(target.upper())
+        if text is None:
+            raise click.BadParameter(f"there is no {target!r}; {closest_codes(target)}", param_hint="'CODE'")
+        click.echo(text)
+        return
+    from optdsl import explain as explaining
+    from optdsl.files import resolve_target
+    from optdsl.library import lookup
+
+    source = resolve_target(target)
+    click.echo(explaining.latex(source) if latex else explaining.explain(source, lookup))
+
+
+@cli.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@everywhere
+def diff(first: str, second: str) -> None:
+    """Say what differs between two specs, and where they are proved to be the same.
+
+    Exits with 0 when they are the same optimizer, 1 when they are not or it is not known.
+    """
+    from optdsl import explain as explaining
+    from optdsl.driver import front
+    from optdsl.files import resolve_target
+
+    text, same = explaining.diff(front(resolve_target(first))[0], front(resolve_target(second))[0])
     click.echo(text)
+    click.get_current_context().exit(0 if same else FINDINGS)
 
 
 @cli.command()

@@ -2,14 +2,18 @@
 
     text -> syntax tree -> Optimizer (meaning) -> Kernel IR -> generated source
 
-`front` goes as far as the meaning and tells everything that is wrong with the text; `compile_source`
-goes on to a Python module; `stages` does the same and shows every form on the way. This is the one file
-that sees all of the compiler; nothing below it prints, exits or reads a file.
+`front` goes as far as the meaning and tells everything that is wrong with the text; `check` asks what can
+be proved of the meaning; `compile_source` goes on to a Python module; `stages` does the same and shows
+every form on the way. This is the one file that sees all of the compiler; nothing below it prints, exits
+or reads a file.
 """
 
 from collections.abc import Iterator, Mapping
 
+from optdsl import checks
 from optdsl.backend import Program, get_backend
+from optdsl.checks.catalogue import Lookup
+from optdsl.checks.findings import findings
 from optdsl.diagnostics import Diagnostic, Report, Source
 from optdsl.emit.module import emit_module
 from optdsl.kernel.ir import Precision, Type
@@ -21,6 +25,8 @@ from optdsl.language.parser import blanked_names, parse
 from optdsl.language.printer import print_file
 from optdsl.language.resolve import resolve
 from optdsl.language.specialise import specialise
+
+Verdicts = tuple[checks.Verdict, ...]
 
 STAGES = ("syntax", "optimizer", "lowered", "kernel", "source")
 """What `optdsl show --stage` can print, in the order of the pipeline."""
@@ -37,6 +43,20 @@ def front(source: Source) -> tuple[Optimizer, tuple[Diagnostic, ...]]:
     report.raise_if_errors()
     assert optimizer is not None, "the front end gave nothing and said nothing"
     return optimizer, report.diagnostics
+
+
+def check(source: Source, lookup: Lookup | None = None) -> tuple[Optimizer, tuple[Diagnostic, ...], Verdicts]:
+    """The meaning of a spec, everything to be told about it, and what is proved or refuted.
+
+    `lookup` finds the specs that claims name. Raises `OptdslError` when the text itself is wrong; what is
+    refuted is in the diagnostics.
+    """
+    optimizer, warnings = front(source)
+    verdicts = checks.check(optimizer, lookup).verdicts
+    report = Report(source)
+    for problem in findings(verdicts, optimizer.span):
+        report.add(problem)
+    return optimizer, (*warnings, *report.diagnostics), verdicts
 
 
 def build(optimizer: Optimizer, precision: Precision, flags: Mapping[str, bool] | None = None) -> Program:

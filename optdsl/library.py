@@ -8,6 +8,7 @@ from optdsl import driver
 from optdsl.diagnostics import Source
 from optdsl.emit.loading import load_generated
 from optdsl.files import library_names, read_library, resolve_target
+from optdsl.language.optimizer import Optimizer
 
 _DEFINITION = re.compile(r"^optimizer\s+(\w+)", re.MULTILINE)
 
@@ -26,6 +27,12 @@ def _compiled(name: str, text: str, framework: str, mode: str) -> type:
     module = load_generated(module_text, f"optdsl_{framework}_{optimizer.name}")
     found: type = getattr(module, optimizer.name)
     return found
+
+
+@cache
+def lookup(name: str) -> Optimizer:
+    """The meaning of a spec of the library; raises `KeyError` when there is none of that name."""
+    return driver.front(read_library(name))[0]
 
 
 @cache

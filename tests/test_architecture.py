@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "optdsl.language": ("optdsl.diagnostics", "optdsl.grammar"),
     "optdsl.kernel": ("optdsl.diagnostics", "optdsl.language", "optdsl.backend"),
     "optdsl.backend": ("optdsl.diagnostics", "optdsl.kernel", "optdsl.language", "optdsl.runtime"),
+    "optdsl.checks": ("optdsl.diagnostics", "optdsl.language"),
     "optdsl.files": ("optdsl.diagnostics",),
     "optdsl.console": (),
 }

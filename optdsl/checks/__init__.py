@@ -1,1 +1,110 @@
-"""What can be proved or refuted about a spec from its equations alone."""
+"""What can be proved or refuted about a spec from its equations alone.
+
+    report = check(optimizer)
+    report.verdicts      .claim .outcome .derivation .witness
+
+Every verdict is proved (with a derivation), refuted (with a witness that can be worked out again) or
+unknown (with what was left over). Never changes what runs.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+from optdsl.checks.catalogue import CHECKS, CLAIMS, NAMES_ANOTHER, Lookup, find, kind_of
+from optdsl.checks.context import Context
+from optdsl.checks.verdict import Outcome, Verdict, Witness
+from optdsl.language import syntax
+from optdsl.language.optimizer import Optimizer
+from optdsl.language.printer import print_claim
+from optdsl.language.specialise import flag_settings, specialise
+
+__all__ = ["Outcome", "Report", "Verdict", "Witness", "check", "check_claims", "check_defaults"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All verdicts about one optimizer: the default checks, then the file's claims in their order."""
+
+    verdicts: tuple[Verdict, ...]
+
+
+def check(optimizer: Optimizer, lookup: Lookup | None = None) -> Report:
+    """Every default check, for every setting of the flags, and every claim, for the default one.
+
+    `lookup` finds other specs that claims name; without it such claims are unknown.
+    """
+    return Report((*check_defaults(optimizer), *check_claims(optimizer, lookup)))
+
+
+def check_defaults(optimizer: Optimizer) -> Iterator[Verdict]:
+    """One verdict per check: that of the first setting of the flags which is not proved, if any."""
+    contexts = [(setting, Context(specialise(optimizer, setting))) for setting in flag_settings(optimizer)]
+    for name, place in CHECKS.items():
+        verdicts: list[Verdict] = []
+        for setting, context in contexts:
+            where = ", ".join(flag for flag, value in setting.items() if value)
+            for verdict in _guarded(partial(_default, place, context), name):
+                summary = f"{verdict.summary} (with {where})" if where else verdict.summary
+                verdicts.append(replace(verdict, claim=name, summary=summary))
+        yield min(verdicts, key=lambda verdict: _GRAVITY[verdict.outcome])
+
+
+_GRAVITY = {Outcome.REFUTED: 0, Outcome.UNKNOWN: 1, Outcome.PROVED: 2}
+
+
+def check_claims(optimizer: Optimizer, lookup: Lookup | None = None) -> Iterator[Verdict]:
+    """The verdicts on `prove` and `expect refuted`, with the flags at their defaults."""
+    context = Context(specialise(optimizer, {}))
+    for claim in optimizer.claims:
+        (verdict,) = _guarded(partial(_claims, claim, context, lookup), "")
+        yield replace(
+            verdict,
+            claim=print_claim(claim).removeprefix("expect refuted ").removeprefix("prove "),
+            declared=True,
+            expected_refuted=claim.refuted,
+            span=claim.span,
+        )
+
+
+def _default(place: str, context: Context) -> tuple[Verdict, ...]:
+    return tuple(find(place)(context))
+
+
+def _claims(claim: syntax.Claim, context: Context, lookup: Lookup | None) -> tuple[Verdict, ...]:
+    return (_claim(claim, context, lookup),)
+
+
+def _claim(claim: syntax.Claim, context: Context, lookup: Lookup | None) -> Verdict:
+    kind = kind_of(claim)
+    if kind in CHECKS:
+        verdicts = _default(CHECKS[kind], context)
+        return min(verdicts, key=lambda verdict: _GRAVITY[verdict.outcome])
+    if kind not in CLAIMS:
+        known = ", ".join(sorted({*CLAIMS, *CHECKS}))
+        return Verdict("", Outcome.UNKNOWN, residual=f"there is no claim of this form; there are {known}")
+    function = find(CLAIMS[kind])
+    if kind not in NAMES_ANOTHER:
+        found: Verdict = function(claim, context)
+        return found
+    if lookup is None:
+        return Verdict("", Outcome.UNKNOWN, residual="the other spec cannot be looked up here")
+    try:
+        related: Verdict = function(claim, context, lookup)
+    except KeyError as error:
+        return Verdict("", Outcome.UNKNOWN, residual=f"there is no spec {error}")
+    return related
+
+
+def _guarded(run: Callable[[], tuple[Verdict, ...]], claim: str) -> tuple[Verdict, ...]:
+    """What is too large to be decided within the budget is unknown: never an exception, never a guess."""
+    from optdsl.checks.algebra import NoFormError
+    from optdsl.checks.rational import BudgetError
+    from optdsl.checks.trace import UndecidedError
+
+    try:
+        return run()
+    except (BudgetError, NoFormError, UndecidedError, RecursionError, OverflowError) as error:
+        return (
+            Verdict(claim, Outcome.UNKNOWN, residual=f"past the budget: {error or type(error).__name__}"),
+        )

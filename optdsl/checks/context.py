@@ -8,6 +8,7 @@ from fractions import Fraction
 from functools import cached_property
 
 from optdsl.checks.interval import Interval, exactly
+from optdsl.checks.walk import Key
 from optdsl.language.optimizer import Domain, Hyper, Number, Optimizer, State
 
 
@@ -33,6 +34,13 @@ class Context:
     @cached_property
     def states(self) -> dict[str, State]:
         return {state.name: state for state in self.optimizer.states}
+
+    @cached_property
+    def facts(self) -> dict[Key, Interval]:
+        """Where every input of a step can be: domains, t >= 1, and the states' invariants."""
+        from optdsl.checks.invariants import facts_of
+
+        return facts_of(self)
 
     def initial_interval(self, state: State) -> Interval:
         """Where a state begins: a number, a hyper's domain, or anywhere (a copy of theta)."""

@@ -57,6 +57,8 @@ class Verdict:
     residual: str = ""
     assumptions: tuple[str, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
+    declared: bool = False  # a claim of the file; otherwise a check that runs by default
+    expected_refuted: bool = False  # `expect refuted`
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a verdict has three values: look at .outcome")

@@ -3,7 +3,8 @@
 A class is one kind of finding: its fields are the facts, its templates the words, its docstring the long
 explanation that `optdsl explain CODE` prints. Codes are never used again for something else:
 OD0xx files (`catalogue_files`), OD1xx syntax, OD2xx names and time, OD3xx kinds and shapes,
-OD4xx numbers and domains, OD5xx what is unused, OD8xx what is not compiled yet.
+OD4xx numbers and domains, OD5xx what is unused, OD6xx the checks (`catalogue_checks`), OD8xx what is
+not compiled yet.
 """
 
 from dataclasses import dataclass

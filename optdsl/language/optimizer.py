@@ -5,7 +5,7 @@ and to the checks (to be proved). This tree is the truth; anything SymPy makes o
 Frozen; equality ignores spans.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
 
@@ -180,9 +180,7 @@ class Optimizer:
     lines: tuple[Assign, ...]
     claims: tuple[Claim, ...] = ()
     source: Source | None = field(default=None, compare=False, repr=False)
-
-    def with_lines(self, lines: tuple[Assign, ...], states: tuple[State, ...]) -> "Optimizer":
-        return replace(self, lines=lines, states=states)
+    span: Span = _span()  # its name
 
 
 def references(expr: Expr) -> frozenset[Ref]:

@@ -74,6 +74,7 @@ class _Definition:
             lines=tuple(self.lines),
             claims=tuple(self.claims),
             source=self.report.source,
+            span=self.definition.name_span,
         )
         report_unused(optimizer, scope)
         return None if self.report.has_errors else optimizer

@@ -8,14 +8,15 @@ from flint import arb
 from optdsl.checks.algebra import Algebra
 from optdsl.checks.rational import Poly, Rational, as_fraction
 from optdsl.checks.trace import EXACT, Real, Value, as_ball
+from optdsl.checks.walk import Key
 from optdsl.language.optimizer import Age, Apply, Kind, Ref, Role, Shape
 
 
-def value_at(algebra: Algebra, rational: Rational, point: Mapping[object, Value]) -> arb:
+def value_at(algebra: Algebra, rational: Rational, point: Mapping[Key, Value]) -> arb:
     return poly_at(algebra, rational.num, point) / poly_at(algebra, rational.den, point)
 
 
-def poly_at(algebra: Algebra, poly: Poly, point: Mapping[object, Value]) -> arb:
+def poly_at(algebra: Algebra, poly: Poly, point: Mapping[Key, Value]) -> arb:
     total = arb(0)
     for monomial, coefficient in poly.to_dict().items():
         term = as_ball(as_fraction(coefficient))
@@ -26,10 +27,10 @@ def poly_at(algebra: Algebra, poly: Poly, point: Mapping[object, Value]) -> arb:
     return total
 
 
-def _atom(algebra: Algebra, index: int, point: Mapping[object, Value]) -> arb:
+def _atom(algebra: Algebra, index: int, point: Mapping[Key, Value]) -> arb:
     match algebra.definitions[index]:
         case "input", key:
-            value = point[key]
+            value = point[key]  # type: ignore[index]
             assert not isinstance(value, bool)
             return as_ball(value)
         case "sqrt", poly:

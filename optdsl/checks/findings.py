@@ -1,0 +1,49 @@
+"""Verdicts as findings: which of them a person who runs `optdsl check` should hear about.
+
+A refuted `prove` and an `expect refuted` that is not are errors, an undecided claim is a warning. Of the
+default checks only refutations are told: dividing by zero is an error, the others are warnings, and
+units are for `optdsl explain` alone (many published formulas mix them). What the file itself expects to
+be refuted is not told again.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from optdsl.checks.verdict import Outcome, Verdict
+from optdsl.diagnostics import Problem, Span
+from optdsl.diagnostics.catalogue_checks import ClaimRefuted, ClaimUnknown, IllDefined, NotRefuted, Suspicious
+
+QUIET = frozenset(("units",))
+
+
+def findings(verdicts: Iterable[Verdict], where: Span) -> Iterator[Problem]:
+    """`where` stands for verdicts that have no place of their own (the optimizer's name)."""
+    verdicts = tuple(verdicts)
+    expected = {verdict.claim for verdict in verdicts if verdict.expected_refuted}
+    for verdict in verdicts:
+        span = verdict.span or where
+        if verdict.declared:
+            yield from _claimed(verdict, span)
+        elif verdict.outcome is Outcome.REFUTED and verdict.claim not in QUIET | expected:
+            witness = str(verdict.witness) if verdict.witness else verdict.summary
+            if verdict.claim == "well_defined":
+                yield IllDefined(span=span, witness=witness)
+            else:
+                yield Suspicious(span=span, check=verdict.claim, summary=verdict.summary, witness=witness)
+
+
+def _claimed(verdict: Verdict, span: Span) -> Iterator[Problem]:
+    witness = str(verdict.witness) if verdict.witness else verdict.summary
+    residual = verdict.residual or verdict.summary or "no method applies"
+    if verdict.expected_refuted:
+        if verdict.outcome is not Outcome.REFUTED:
+            reason = verdict.summary if verdict.outcome is Outcome.PROVED else residual
+            yield NotRefuted(
+                span=span,
+                claim=verdict.claim,
+                outcome=str(verdict.outcome),
+                reason=reason or "no witness was found",
+            )
+    elif verdict.outcome is Outcome.REFUTED:
+        yield ClaimRefuted(span=span, claim=verdict.claim, witness=witness)
+    elif verdict.outcome is Outcome.UNKNOWN:
+        yield ClaimUnknown(span=span, claim=verdict.claim, residual=residual)

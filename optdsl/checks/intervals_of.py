@@ -1,0 +1,148 @@
+"""A step in interval arithmetic: where every quantity can be, as its expression is written.
+
+In: intervals of the inputs. Out: an interval for every line, and (`watch`) for the operands of every
+operation that may have no value. Keeps what expansion loses, that a square is a square; does not see what
+two operands have in common (x - x is everything), which `algebra` does.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from optdsl.checks.interval import (
+    EVERYTHING,
+    NONNEGATIVE,
+    POSITIVE,
+    Interval,
+    exactly,
+    hull,
+    intersection,
+    maximum,
+    minimum,
+)
+from optdsl.checks.walk import Arithmetic, Key, inputs, run_step
+from optdsl.language.optimizer import Apply, Expr, Optimizer, Ref
+
+_CONDITION = exactly(0)  # conditions have no interval; nothing reads this
+_MAX_POWER = 16
+
+
+@dataclass
+class Intervals(Arithmetic[Interval]):
+    """`kept` and `open`: places of operations that have a value for all operands, or perhaps not."""
+
+    kept: set[tuple[int, int]] = field(default_factory=set)
+    open: dict[tuple[int, int], Apply] = field(default_factory=dict)
+
+    def number(self, value: Fraction) -> Interval:
+        return exactly(value)
+
+    def truth(self, value: bool) -> Interval:
+        return _CONDITION
+
+    def evaluate(self, expr: Expr, values: Mapping[Key, Interval]) -> Interval:
+        """A branch is evaluated with what its condition says of a single name."""
+        match expr:
+            case Apply(op="where", args=(condition, x, y)):
+                yes, no = _refined(condition, values, self), _refined(condition, values, self, opposite=True)
+                parts = [
+                    self.evaluate(branch, known) for branch, known in ((x, yes), (y, no)) if known is not None
+                ]
+                return hull(parts) if parts else EVERYTHING
+            case _:
+                return super().evaluate(expr, values)
+
+    def apply(self, expr: Apply, args: tuple[Interval, ...]) -> Interval:
+        match expr.op, args:
+            case "add", (x, y):
+                return x + y
+            case "sub", (x, y):
+                return x - y
+            case "mul", (x, y):
+                same = expr.args[0] == expr.args[1]
+                return x.power(2) if same else x * y
+            case "div", (x, y):
+                self._note(expr, y.nonzero)
+                return x / y
+            case "neg", (x,):
+                return -x
+            case "abs", (x,):
+                return x.abs()
+            case "sign", (x,):
+                return x.sign()
+            case "sqrt", (x,):
+                self._note(expr, x.nonnegative)
+                return x.sqrt()
+            case "log", (x,):
+                self._note(expr, x.positive)
+                return EVERYTHING
+            case "max", (x, y):
+                return maximum(x, y)
+            case "min", (x, y):
+                return minimum(x, y)
+            case "clip", (x, low, high):
+                return minimum(maximum(x, low), high)
+            case "exp", _:
+                return POSITIVE
+            case "sigmoid", _:
+                return Interval(Fraction(0), Fraction(1), True, True)
+            case "tanh", _:
+                return Interval(Fraction(-1), Fraction(1), True, True)
+            case "pow", (x, y):
+                return self._power(expr, x, y)
+            case "mod", (_, y):
+                self._note(expr, y.nonzero)
+                return Interval(Fraction(0), y.high, False, True) if y.positive else EVERYTHING
+        return EVERYTHING
+
+    def _power(self, expr: Apply, x: Interval, y: Interval) -> Interval:
+        n = y.point
+        if n is not None and n.denominator == 1 and abs(n) <= _MAX_POWER:
+            self._note(expr, n >= 0 or x.nonzero)
+            return x.power(int(n))
+        self._note(expr, x.positive or (x.nonnegative and y.nonnegative))
+        if not x.nonnegative:
+            return EVERYTHING
+        if x.high is not None and x.high <= 1 and y.nonnegative:
+            at_least_one = y.low is not None and y.low >= 1
+            below = (x.high < 1 or x.high_open) and at_least_one
+            return Interval(Fraction(0), Fraction(1), x.positive, below)
+        return POSITIVE if x.positive else NONNEGATIVE
+
+    def _note(self, expr: Apply, known: bool) -> None:
+        place = (expr.span.start, expr.span.end)
+        if known:
+            self.kept.add(place)
+        else:
+            self.open.setdefault(place, expr)
+
+
+_NEGATED = {"gt": "le", "le": "gt", "lt": "ge", "ge": "lt"}
+
+
+def _refined(
+    condition: Expr, values: Mapping[Key, Interval], arithmetic: Intervals, *, opposite: bool = False
+) -> Mapping[Key, Interval] | None:
+    """What is known where `NAME > NUMBER` holds, or does not; None when it never is so."""
+    match condition:
+        case Apply(op=op, args=(Ref(name=name, age=age), bound)) if op in _NEGATED:
+            limit = arithmetic.evaluate(bound, values)
+            op = _NEGATED[op] if opposite else op
+            closed = op in ("ge", "le")
+            if op in ("gt", "ge"):
+                half = Interval(limit.low, None, not closed or limit.low_open, True)
+            else:
+                half = Interval(None, limit.high, True, not closed or limit.high_open)
+            around = intersection(values[name, age], half)
+            return None if around is None else {**values, (name, age): around}
+        case _:
+            return values
+
+
+def step_intervals(
+    optimizer: Optimizer, facts: Mapping[Key, Interval], *, first: bool
+) -> tuple[dict[Key, Interval], Intervals]:
+    """Every quantity of one step, and the arithmetic with what it noted."""
+    arithmetic = Intervals()
+    values = {key: facts.get(key, EVERYTHING) for key in inputs(optimizer)}
+    return run_step(optimizer, arithmetic, values, first=first), arithmetic

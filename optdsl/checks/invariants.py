@@ -1,0 +1,217 @@
+"""Intervals that states never leave, found by assuming them all and dropping what does not hold.
+
+In: a context. Out: an interval for each state that has one: v[t-1] in [0, inf), a product of betas in
+(0, 1]. Each holds at the start and, given all of them, after any step from any theta and gradient, the
+first step's own case included: that is an induction over t. Claims: `nonnegative(x)`, `nondecreasing(x)`.
+Not found: what needs two states together (m^2 <= K*v).
+"""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import partial
+
+from optdsl.checks.algebra import Algebra, NoFormError, cases
+from optdsl.checks.context import Context
+from optdsl.checks.interval import NONNEGATIVE, POSITIVE, Interval
+from optdsl.checks.intervals_of import step_intervals
+from optdsl.checks.rational import BudgetError, Rational
+from optdsl.checks.runs_of import Run, refuting_run
+from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, Value, as_ball, replay, show, sign
+from optdsl.checks.verdict import Outcome, Verdict, Witness
+from optdsl.checks.walk import TIME, Key, inputs, run_step
+from optdsl.language import syntax
+from optdsl.language.optimizer import Age, Optimizer
+
+Facts = dict[Key, Interval]
+_UNIT = Interval(Fraction(0), Fraction(1), True, False)
+_CLOSED_UNIT = Interval(Fraction(0), Fraction(1), False, False)
+CANDIDATES = (_UNIT, _CLOSED_UNIT, POSITIVE, NONNEGATIVE)  # the first that holds is kept
+
+
+def facts_of(context: Context, domains: Mapping[str, Interval] | None = None) -> Facts:
+    """What is known of every input of a step: domains, t >= 1, and the states' invariants."""
+    facts: Facts = {(name, Age.NOW): around for name, around in (domains or context.domains).items()}
+    facts[TIME] = Interval(Fraction(1), None, False, True)
+    return facts | infer_invariants(context, facts)
+
+
+def infer_invariants(context: Context, facts: Mapping[Key, Interval]) -> Facts:
+    """The states' old values, as far as they have an interval."""
+    options = {
+        state.name: [around for around in CANDIDATES if context.initial_interval(state) <= around]
+        for state in context.optimizer.states
+    }
+    for name, seen in _seen(context).items():
+        options[name] = [around for around in options[name] if all(value in around for value in seen)]
+    while True:
+        assumed: Facts = {(name, Age.OLD): left[0] for name, left in options.items() if left}
+        failing = {
+            name for name, around in assumed if not _kept(context.optimizer, {**facts, **assumed}, name)
+        }
+        if not failing:
+            return assumed
+        for name in failing:
+            options[name] = options[name][1:]
+
+
+def _seen(context: Context) -> dict[str, list[Fraction]]:
+    """Rational values that states really take: what they contradict need not be tried to be proved."""
+    seen: dict[str, list[Fraction]] = {state.name: [] for state in context.optimizer.states}
+    for gradients in ((1000, -2000, 3000), (-1, 2, -3), (0, 0, 1)):
+        try:
+            run = replay(context.optimizer, context.defaults, [Fraction(g) for g in gradients])
+        except (IllDefinedError, UndecidedError):
+            continue
+        for values in run:
+            for name, found in seen.items():
+                value = values[name, Age.NEW]
+                found += [value] if isinstance(value, Fraction) else []
+    return seen
+
+
+def _kept(optimizer: Optimizer, facts: Mapping[Key, Interval], name: str) -> bool:
+    """Whether the new value of a state lies where its old one is assumed to."""
+    around = facts[name, Age.OLD]
+    steps = (step_intervals(optimizer, facts_at(facts, first=first), first=first) for first in (False, True))
+    if all(values[name, Age.NEW] <= around for values, _ in steps):
+        return True
+
+    def inside(algebra: Algebra, new: Rational) -> bool:
+        low = known_sign(algebra, new, strict=around.low_open)
+        if around.high is None:
+            return low == 1
+        return low == 1 and known_sign(algebra, Rational.of(around.high) - new, strict=around.high_open) == 1
+
+    return _in_every_step(optimizer, facts, (name, Age.NEW), inside)
+
+
+def _in_every_step(
+    optimizer: Optimizer, facts: Mapping[Key, Interval], key: Key, holds: Callable[[Algebra, Rational], bool]
+) -> bool:
+    """Whether something holds of a quantity in the general step and in the first, in every case of signs."""
+    try:
+        for first in (False, True):
+            build = partial(_value, optimizer, key, first)
+            if not all(
+                holds(algebra, value) for algebra, value in cases(facts_at(facts, first=first), build)
+            ):
+                return False
+        return True
+    except (BudgetError, NoFormError):
+        return False
+
+
+def facts_at(facts: Mapping[Key, Interval], *, first: bool) -> Facts:
+    return {**facts, TIME: Interval(Fraction(1), Fraction(1), False, False)} if first else dict(facts)
+
+
+def step_values(optimizer: Optimizer, algebra: Algebra, *, first: bool) -> dict[Key, Rational]:
+    values = {each: algebra.symbol(each) for each in inputs(optimizer)}
+    if first:
+        values[TIME] = Rational.of(1)
+    return run_step(optimizer, algebra, values, first=first)
+
+
+def _value(optimizer: Optimizer, key: Key, first: bool, algebra: Algebra) -> Rational:
+    return step_values(optimizer, algebra, first=first)[key]
+
+
+def known_sign(algebra: Algebra, x: Rational, *, strict: bool) -> int | None:
+    """1 for positive (not strict: >= 0), -1 for the opposite, None when it is not known."""
+    if x.is_zero:
+        return None if strict else 1
+    top = _side(algebra.interval(x.num), strict=strict)  # as it stands, before it is taken apart
+    bottom = _side(algebra.interval(x.den), strict=True)
+    if top and bottom:
+        return top * bottom
+    constant, factors = x.factors()
+    total = 1 if constant > 0 else -1
+    for poly, k in factors:
+        side = _side(algebra.interval(poly), strict=strict or k < 0) or algebra.signs.get(str(poly), 0)
+        if k % 2 == 0 and not side:
+            if strict:
+                return None
+            side = 1  # a square
+        if not side:
+            return None
+        total *= side if k % 2 else 1
+    return total
+
+
+def _side(around: Interval, *, strict: bool) -> int:
+    if around.positive or (not strict and around.nonnegative):
+        return 1
+    if around.negative or (not strict and around.nonpositive):
+        return -1
+    return 0
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+
+def claim_nonnegative(claim: syntax.Claim, context: Context) -> Verdict:
+    """`nonnegative(v)`."""
+    return _decide(
+        claim, context, "is never negative", lambda run, key, t: sign(_real(run[t][key])) < 0, compared=False
+    )
+
+
+def claim_nondecreasing(claim: syntax.Claim, context: Context) -> Verdict:
+    """`nondecreasing(vmax)`: no step makes it smaller."""
+
+    def smaller(run: Run, key: Key, t: int) -> bool:
+        before = run[t][key[0], Age.OLD]
+        return sign(_minus(run[t][key], before)) < 0
+
+    return _decide(claim, context, "never becomes smaller", smaller, compared=True)
+
+
+def _decide(
+    claim: syntax.Claim,
+    context: Context,
+    words: str,
+    fails: Callable[[Run, Key, int], bool],
+    *,
+    compared: bool,
+) -> Verdict:
+    match claim.left:
+        case syntax.Call(_, (syntax.Argument(None, syntax.Name(name) | syntax.At(name)),)):
+            pass
+        case _:
+            return Verdict("", Outcome.UNKNOWN, residual="write `nonnegative(v)` or `nondecreasing(v)`")
+    keys = [
+        (line.target.name, line.target.age) for line in context.optimizer.lines if line.target.name == name
+    ]
+    if not keys or (compared and keys[0][1] is not Age.NEW):
+        return Verdict("", Outcome.UNKNOWN, residual=f"no line sets `{name}`, or it has no old value")
+    (key,) = keys
+    facts = context.facts
+
+    def holds(algebra: Algebra, new: Rational) -> bool:
+        change = new - algebra.symbol((name, Age.OLD)) if compared else new
+        return known_sign(algebra, change, strict=False) == 1
+
+    steps = (step_intervals(context.optimizer, facts_at(facts, first=f), first=f) for f in (False, True))
+    by_intervals = not compared and all(values[key].nonnegative for values, _ in steps)
+    if by_intervals or _in_every_step(context.optimizer, facts, key, holds):
+        told = tuple(f"{n}[t-1] in {around}" for (n, age), around in facts.items() if age is Age.OLD)
+        return Verdict("", Outcome.PROVED, f"{name} {words}", (*told, "kept by every step: induction over t"))
+    witness = refuting_run(context, lambda run, t: fails(run, key, t))
+    if witness is not None:
+        hypers, gradients, run = witness
+        t = len(gradients)
+        shown = Witness(hypers, gradients, f"{name}[{t}] = {show(_real(run[t - 1][key]))}", "")
+        return Verdict("", Outcome.REFUTED, f"{name} {words.replace('never', 'once')}", witness=shown)
+    return Verdict("", Outcome.UNKNOWN, residual=f"that {name} {words} does not follow from intervals")
+
+
+def _real(value: Value) -> Real:
+    assert not isinstance(value, bool)
+    return value
+
+
+def _minus(x: Value, y: Value) -> Real:
+    left, right = _real(x), _real(y)
+    if isinstance(left, Fraction) and isinstance(right, Fraction):
+        return left - right
+    return as_ball(left) - as_ball(right)

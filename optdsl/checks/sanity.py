@@ -1,0 +1,287 @@
+"""Default checks of what nearly every optimizer does: a wrong sign or a missing factor shows here first.
+
+idle_step        lr = 0 and g = 0, from the initial state: theta stays
+fixed_point      g = 0, from the initial state: theta stays, but for decay
+decay_direction  what moves theta at g = 0 makes it smaller
+descent          the first step from theta = 0 does not go along the gradient, and goes somewhere
+coasting         after a gradient and then none, theta comes to rest
+
+Each is proved from the equations of the first step (coasting: of the general one) by signs of factors, or
+refuted by a run, or unknown. A check that does not apply (no lr, no decay) is proved in so many words.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
+
+from optdsl.checks.algebra import Algebra, NoFormError, cases
+from optdsl.checks.context import Context
+from optdsl.checks.invariants import facts_at, known_sign
+from optdsl.checks.rational import BudgetError, Rational, coefficients
+from optdsl.checks.runs_of import hyper_points
+from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, Value, as_ball, replay, show, sign
+from optdsl.checks.verdict import Outcome, Verdict, Witness
+from optdsl.checks.walk import GRADIENT, NEW_THETA, THETA, TIME, Key, inputs, run_step
+from optdsl.language.optimizer import Age, Number, Ref
+
+ZERO = Fraction(0)
+Inputs = Mapping[Key, Fraction]
+Holds = Callable[[Algebra, Rational, Mapping[Key, Rational]], bool]
+
+
+def idle_step(context: Context) -> Iterator[Verdict]:
+    lr = _learning_rate(context)
+    if lr is None:
+        yield Verdict("idle_step", Outcome.PROVED, "there is no lr that could be 0")
+        return
+    fixed = {(lr, Age.NOW): ZERO, GRADIENT: ZERO}
+    if _always(context, fixed, lambda algebra, delta, values: algebra.vanishes(delta)):
+        yield Verdict("idle_step", Outcome.PROVED, f"{lr} = 0 and g = 0 change nothing")
+        return
+    for hypers in hyper_points(context):
+        found = _first_step({**hypers, lr: ZERO}, ZERO, context)
+        if found is not None and sign(found) != 0:
+            witness = Witness({**hypers, lr: ZERO}, (ZERO,), f"theta moves by {show(found)}, from 1", "0")
+            yield Verdict("idle_step", Outcome.REFUTED, f"moves though {lr} = 0 and g = 0", witness=witness)
+            return
+    yield Verdict("idle_step", Outcome.UNKNOWN, residual="the step is not shown to be 0")
+
+
+def fixed_point(context: Context) -> Iterator[Verdict]:
+    if _stays(context, {}):
+        yield Verdict("fixed_point", Outcome.PROVED, "g = 0 leaves theta where it is")
+        return
+    decays = _decays(context)
+    if decays:
+        yield Verdict("fixed_point", Outcome.PROVED, f"g = 0 leaves theta where it is when {decays[0]} = 0")
+        return
+    for hypers in hyper_points(context):
+        found = _first_step(hypers, ZERO, context)
+        if found is not None and sign(found) != 0:
+            witness = Witness(hypers, (ZERO,), f"theta moves by {show(found)}, from 1", "0")
+            yield Verdict(
+                "fixed_point", Outcome.REFUTED, "moves though g = 0, and not by a decay", witness=witness
+            )
+            return
+    yield Verdict("fixed_point", Outcome.UNKNOWN, residual="the step at g = 0 is not shown to be 0")
+
+
+def decay_direction(context: Context) -> Iterator[Verdict]:
+    def towards_zero(algebra: Algebra, delta: Rational, values: Mapping[Key, Rational]) -> bool:
+        return known_sign(algebra, -delta * values[THETA], strict=False) == 1
+
+    if _stays(context, {}):
+        yield Verdict("decay_direction", Outcome.PROVED, "there is no decay")
+        return
+    if _always(context, {GRADIENT: ZERO}, towards_zero):
+        yield Verdict("decay_direction", Outcome.PROVED, "at g = 0 theta moves towards 0")
+        return
+    for hypers in hyper_points(context):
+        found = _first_step(hypers, ZERO, context)
+        if found is not None and sign(found) > 0:
+            witness = Witness(hypers, (ZERO,), f"theta grows by {show(found)}, from 1")
+            yield Verdict(
+                "decay_direction", Outcome.REFUTED, "at g = 0 theta moves away from 0", witness=witness
+            )
+            return
+    yield Verdict("decay_direction", Outcome.UNKNOWN, residual="the sign of the step at g = 0 is open")
+
+
+def descent(context: Context) -> Iterator[Verdict]:
+    def downhill(algebra: Algebra, delta: Rational, values: Mapping[Key, Rational]) -> bool:
+        return known_sign(algebra, -delta * values[GRADIENT], strict=False) == 1
+
+    steps = []
+    for hypers in hyper_points(context):
+        for g in (Fraction(1), Fraction(-2)):
+            found = _first_step(hypers, g, context, theta=ZERO)
+            if found is None:
+                continue
+            steps.append(sign(found))
+            if sign(found) * sign(g) > 0:
+                witness = Witness(hypers, (g,), f"theta[1] - theta[0] = {show(found)}: along the gradient")
+                yield Verdict("descent", Outcome.REFUTED, "the first step climbs", witness=witness)
+                return
+    fixed = {THETA: ZERO}
+    if (
+        steps
+        and not any(steps)
+        and _always(context, fixed, lambda algebra, delta, _: algebra.vanishes(delta))
+    ):
+        witness = Witness(context.defaults, (Fraction(1),), "theta[1] - theta[0] = 0, for every g")
+        yield Verdict(
+            "descent", Outcome.REFUTED, "the first step goes nowhere, whatever g is", witness=witness
+        )
+    elif any(steps) and _always(context, fixed, downhill):
+        yield Verdict("descent", Outcome.PROVED, "the first step goes against the gradient")
+    else:
+        yield Verdict("descent", Outcome.UNKNOWN, residual="the sign of the first step is open")
+
+
+def coasting(context: Context) -> Iterator[Verdict]:
+    """Proved for states that are multiplied by a constant at g = 0 and enter theta linearly."""
+    if not context.optimizer.states:
+        yield Verdict("coasting", Outcome.PROVED, "there is no state to coast on")
+        return
+    try:
+        fates = [fate for algebra, values in _general(context) for fate in _fates(context, algebra, values)]
+    except (BudgetError, NoFormError):
+        fates = ["open"]
+    found = _drift(context) if "drifts" in fates else None
+    if found is not None:
+        yield found
+    elif set(fates) <= {"rests"}:
+        yield Verdict("coasting", Outcome.PROVED, "at g = 0 what moves theta shrinks by a constant factor")
+    else:
+        yield Verdict(
+            "coasting", Outcome.UNKNOWN, residual="theta is not linear in states that are so themselves"
+        )
+
+
+def _fates(context: Context, algebra: Algebra, values: Mapping[Key, Rational]) -> Iterator[str]:
+    """What becomes of the step at g = 0, by each state that it reads: "rests", "drifts" or "open"."""
+    delta = algebra.reduced(values[NEW_THETA] - values[THETA])
+    if algebra.vanishes(delta):
+        yield "rests"
+        return
+    constants = {
+        algebra.index(values[hyper.name, Age.NOW])
+        for hyper in context.optimizer.hypers
+        if values[hyper.name, Age.NOW].generators()
+    }
+    rest = delta
+    for state in context.optimizer.states:
+        old, new = values[state.name, Age.OLD], values[state.name, Age.NEW]
+        index = algebra.index(old)
+        parts = coefficients(delta.num, index)
+        if set(parts) <= {0}:
+            continue
+        factor = new / old
+        weight = Rational.make(parts.get(1, delta.num), delta.den)
+        if set(parts) - {0, 1} or factor.generators() - constants or weight.generators() - constants:
+            yield "open"
+            continue
+        rest = rest - weight * old
+        if (factor - Rational.of(1)).is_zero:
+            yield "drifts"
+            continue
+        one = Rational.of(1)
+        inside = all(known_sign(algebra, one + s * factor, strict=True) == 1 for s in (one, -one))
+        yield "rests" if inside else "open"
+    yield "rests" if algebra.vanishes(rest) else "open"
+
+
+def _drift(context: Context) -> Verdict | None:
+    gradients = (Fraction(1), ZERO, ZERO, ZERO)
+    try:
+        run = replay(context.optimizer, context.defaults, gradients, ZERO)
+    except (IllDefinedError, UndecidedError):
+        return None
+    moves = [_minus(_real(values[NEW_THETA]), _real(values[THETA])) for values in run]
+    if any(sign(_minus(move, moves[1])) != 0 for move in moves[1:]) or sign(moves[1]) == 0:
+        return None
+    witness = Witness(
+        context.defaults, gradients, f"theta moves by {show(moves[1])} in every step from the second on"
+    )
+    return Verdict("coasting", Outcome.REFUTED, "drifts forever after a single gradient", witness=witness)
+
+
+# --- the first step ------------------------------------------------------------------------------
+
+
+def _learning_rate(context: Context) -> str | None:
+    for hyper in context.optimizer.hypers:
+        if "lr" in (hyper.name, hyper.alias.name if hyper.alias else "") and hyper.domain.contains(ZERO):
+            return hyper.name
+    return None
+
+
+def _stays(context: Context, hypers: Inputs) -> bool:
+    fixed = {GRADIENT: ZERO, **hypers}
+    return _always(context, fixed, lambda algebra, delta, values: algebra.vanishes(delta))
+
+
+def _decays(context: Context) -> list[str]:
+    """Hypers at whose zero a step without gradient stays where it is (lr does not count)."""
+    if _stays(context, {}):
+        return []
+    lr = _learning_rate(context)
+    names = [h.name for h in context.optimizer.hypers if h.domain.contains(ZERO) and h.name != lr]
+    names.sort(key=lambda name: "decay" not in name)  # where several stop it, the one that is meant to
+    return [name for name in names if _stays(context, {(name, Age.NOW): ZERO})]
+
+
+def _always(context: Context, fixed: Inputs, holds: Holds) -> bool:
+    """Whether something holds of the first step's change, in every case of signs."""
+    facts = facts_at(context.facts, first=True)
+
+    def build(algebra: Algebra) -> Rational:
+        values = _start(context, algebra, fixed)
+        run_step(context.optimizer, algebra, values, first=True)
+        kept[id(algebra)] = values
+        return values[NEW_THETA] - values[THETA]
+
+    kept: dict[int, dict[Key, Rational]] = {}
+    try:
+        return all(holds(algebra, delta, kept[id(algebra)]) for algebra, delta in cases(facts, build))
+    except (BudgetError, NoFormError):
+        return False
+
+
+def _start(context: Context, algebra: Algebra, fixed: Inputs) -> dict[Key, Rational]:
+    values: dict[Key, Rational] = {}
+    for key in inputs(context.optimizer):
+        values[key] = Rational.of(fixed[key]) if key in fixed else algebra.symbol(key)
+    values[TIME] = Rational.of(1)
+    for state in context.optimizer.states:
+        match state.initial:
+            case Number(value=value):
+                values[state.name, Age.OLD] = Rational.of(value)
+            case Ref(name="theta"):
+                values[state.name, Age.OLD] = values[THETA]
+            case Ref(name=name):
+                values[state.name, Age.OLD] = values[name, Age.NOW]
+            case _:
+                pass
+    return values
+
+
+def _general(context: Context) -> Iterator[tuple[Algebra, dict[Key, Rational]]]:
+    """The general step at g = 0 and without decay, in every case of signs."""
+    still: dict[Key, Fraction] = {GRADIENT: ZERO} | {(name, Age.NOW): ZERO for name in _decays(context)[:1]}
+
+    def build(algebra: Algebra) -> Rational:
+        values = {
+            key: Rational.of(still[key]) if key in still else algebra.symbol(key)
+            for key in inputs(context.optimizer)
+        }
+        run_step(context.optimizer, algebra, values)
+        kept[id(algebra)] = values
+        return Rational.of(0)
+
+    kept: dict[int, dict[Key, Rational]] = {}
+    for algebra, _ in cases(context.facts, build):
+        yield algebra, kept[id(algebra)]
+
+
+def _first_step(
+    hypers: Mapping[str, Fraction], g: Fraction, context: Context, theta: Fraction = Fraction(1)
+) -> Real | None:
+    """theta[1] - theta[0] of a run."""
+    try:
+        (values,) = replay(context.optimizer, hypers, [g], theta)
+        change = _minus(_real(values[NEW_THETA]), theta)
+        sign(change)
+    except (IllDefinedError, UndecidedError):
+        return None
+    return change
+
+
+def _real(value: Value) -> Real:
+    assert not isinstance(value, bool)
+    return value
+
+
+def _minus(x: Real, y: Real) -> Real:
+    if isinstance(x, Fraction) and isinstance(y, Fraction):
+        return x - y
+    return as_ball(x) - as_ball(y)

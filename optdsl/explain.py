@@ -1,0 +1,109 @@
+"""Everything there is to say about one spec, or about two: maths, what is proved, what it costs.
+
+In: sources or meanings. Out: text for `optdsl explain NAME` and `optdsl diff A B`. Decides nothing.
+"""
+
+from collections.abc import Iterator
+
+from optdsl import driver
+from optdsl.checks.catalogue import Lookup
+from optdsl.checks.compare import compare
+from optdsl.checks.context import Context
+from optdsl.checks.lints import Lint, dtype_lints
+from optdsl.checks.verdict import Outcome, Verdict
+from optdsl.diagnostics import Report, Source
+from optdsl.kernel.ir import Access, Precision, Type
+from optdsl.language import maths
+from optdsl.language.optimizer import Optimizer
+from optdsl.language.parser import parse
+from optdsl.language.specialise import flag_settings, specialise
+from optdsl.language.syntax import Definition
+
+_MARK = {Outcome.PROVED: "proved ", Outcome.REFUTED: "refuted", Outcome.UNKNOWN: "unknown"}
+
+
+def explain(source: Source, lookup: Lookup | None = None) -> str:
+    """The text, by sections. Raises `OptdslError` when the spec is wrong."""
+    optimizer, _, verdicts = driver.check(source, lookup)
+    sections = [
+        optimizer.doc or optimizer.name,
+        _section("Equations", (f"  {line}" for line in equations(source, maths.UNICODE))),
+        _section("Claims", _claims(verdict for verdict in verdicts if verdict.declared)),
+        _section("Checks", (f"  {_line(verdict)}" for verdict in verdicts if not verdict.declared)),
+        _section("Number formats", (f"  {lint.dtype}: {lint.text}" for lint in lints(optimizer))),
+        _section("Cost per float32 parameter", _cost(optimizer)),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def latex(source: Source) -> str:
+    """The equations as an `align*` environment."""
+    driver.front(source)
+    lines = [line.replace(" = ", " &= ", 1) for line in equations(source, maths.LATEX)]
+    return "\\begin{align*}\n" + " \\\\\n".join(f"  {line}" for line in lines) + "\n\\end{align*}"
+
+
+def equations(source: Source, style: maths.Style) -> list[str]:
+    file = parse(source, Report(source))
+    assert file is not None
+    (definition, *_) = file.definitions
+    assert isinstance(definition, Definition)
+    return list(maths.equations(definition, style))
+
+
+def lints(optimizer: Optimizer) -> Iterator[Lint]:
+    return dtype_lints(Context(specialise(optimizer, {})))
+
+
+def diff(a: Optimizer, b: Optimizer) -> tuple[str, bool]:
+    """What differs between two specs, and whether they are proved to be the same optimizer."""
+    found = compare(a, b)
+    lines = []
+    for name, only in ((a.name, found.only_a), (b.name, found.only_b)):
+        if only:
+            lines.append(f"only {name}: {', '.join(only)}")
+    for name, mine, theirs in found.defaults:
+        lines.append(f"default of {name}: {float(mine):g} in {a.name}, {float(theirs):g} in {b.name}")
+    verdict = found.verdict
+    lines.append(f"{verdict.claim}: {verdict.outcome}" + (f", {verdict.summary}" if verdict.summary else ""))
+    if verdict.witness:
+        lines.append(f"    {verdict.witness}")
+    if verdict.residual:
+        lines.append(f"    {verdict.residual}")
+    for setting in found.equal_when:
+        shown = " and ".join(f"{name} = {value}" for name, value in setting.items())
+        lines.append(f"{verdict.claim} when {shown}: proved")
+    return "\n".join(lines), verdict.outcome is Outcome.PROVED
+
+
+def _section(title: str, lines: Iterator[str]) -> str:
+    body = "\n".join(lines)
+    return f"{title}\n{body}" if body else ""
+
+
+def _line(verdict: Verdict) -> str:
+    said = verdict.summary or verdict.residual
+    return f"{_MARK[verdict.outcome]}  {verdict.claim}" + (f": {said}" if said else "")
+
+
+def _claims(verdicts: Iterator[Verdict]) -> Iterator[str]:
+    for verdict in verdicts:
+        expected = " (as expected)" if verdict.expected_refuted and verdict.outcome is Outcome.REFUTED else ""
+        yield f"  {_line(verdict)}{expected}"
+        yield from (f"      {step}" for step in verdict.derivation)
+        if verdict.witness:
+            yield f"      {verdict.witness}"
+        yield from (f"      assuming {assumption}" for assumption in verdict.assumptions)
+
+
+def _cost(optimizer: Optimizer) -> Iterator[str]:
+    for setting in flag_settings(optimizer):
+        program = driver.build(optimizer, Precision("accurate", Type.F32), setting)
+        kernels = [program.update] + ([program.query] if program.query else [])
+        reads = sum(buffer.access is not Access.WRITE for kernel in kernels for buffer in kernel.buffers)
+        writes = sum(buffer.access is not Access.READ for kernel in kernels for buffer in kernel.buffers)
+        state = 4 * (len(program.update.buffers) - 2)
+        flags = ", ".join(flag for flag, value in setting.items() if value)
+        yield f"  state {state} B, traffic {4 * (reads + writes)} B a step" + (
+            f" (with {flags})" if flags else ""
+        )

@@ -12,6 +12,7 @@ from functools import partial
 
 from optdsl.checks.algebra import Algebra, NoFormError, cases
 from optdsl.checks.context import Context
+from optdsl.checks.expectation import sliced
 from optdsl.checks.interval import NONNEGATIVE, POSITIVE, Interval
 from optdsl.checks.intervals_of import step_intervals
 from optdsl.checks.rational import BudgetError, Rational
@@ -196,7 +197,9 @@ def _decide(
     if by_intervals or _in_every_step(context.optimizer, facts, key, holds):
         told = tuple(f"{n}[t-1] in {around}" for (n, age), around in facts.items() if age is Age.OLD)
         return Verdict("", Outcome.PROVED, f"{name} {words}", (*told, "kept by every step: induction over t"))
-    witness = refuting_run(context, lambda run, t: fails(run, key, t))
+    # Only the lines that it needs: another line may fail on the way.
+    alone = Context(sliced(context.optimizer, {name}))
+    witness = refuting_run(alone, lambda run, t: fails(run, key, t))
     if witness is not None:
         hypers, gradients, run = witness
         t = len(gradients)

@@ -123,9 +123,11 @@ class Interval:
 
     def _grown(self, n: int) -> "Interval":
         """x^n for an n at which x^n is increasing on this interval."""
-        low = None if self.low is None else self.low**n
-        high = None if self.high is None else self.high**n
-        return _trimmed(low, high, self.low_open, self.high_open)
+        low = None if self.low is None else _power_below(self.low, n)
+        high = None if self.high is None else _power_above(self.high, n)
+        low_open = self.low_open and low is not None
+        high_open = self.high_open and high is not None
+        return _trimmed(low, high, low_open, high_open)
 
     def abs(self) -> "Interval":
         if self.nonnegative:
@@ -263,6 +265,20 @@ def _closed_if_point(
     if low is not None and low == high:
         return Interval(low, high, False, False)
     return Interval(low, high, low_open, high_open)
+
+
+def _power_below(x: Fraction, n: int) -> Fraction | None:
+    """x^n, or something below it when x^n has too many digits."""
+    if n * (x.numerator.bit_length() + x.denominator.bit_length()) <= 2 * MAX_BITS:
+        return x**n
+    return None if x < 0 else Fraction(0) if x < 1 else Fraction(1)
+
+
+def _power_above(x: Fraction, n: int) -> Fraction | None:
+    """x^n, or something above it; None for infinity."""
+    if n * (x.numerator.bit_length() + x.denominator.bit_length()) <= 2 * MAX_BITS:
+        return x**n
+    return Fraction(0) if x < 0 else Fraction(1) if x <= 1 else None
 
 
 def _long(value: Fraction) -> bool:

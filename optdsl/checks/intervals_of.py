@@ -44,6 +44,7 @@ class Intervals(Arithmetic[Interval]):
         """A branch is evaluated with what its condition says of a single name."""
         match expr:
             case Apply(op="where", args=(condition, x, y)):
+                self.evaluate(condition, values)  # for what it may divide by
                 yes, no = _refined(condition, values, self), _refined(condition, values, self, opposite=True)
                 parts = [
                     self.evaluate(branch, known) for branch, known in ((x, yes), (y, no)) if known is not None

@@ -24,7 +24,8 @@ ADAM = (
 # Dozat 2016: m decays by the scheduled mu, and is corrected by 1 - the product of all of them
 DOZAT = (
     "state k[0] = 1\nstate m[0] = 0\nmu = beta1*(1 - 0.5*0.96^(t*0.004))\nk[t] = k[t-1]*mu\n"
-    "m[t] = mu*m[t-1] + (1 - mu)*g[t]\nmhat = m[t]/(1 - k[t])\ntheta[t] = theta[t-1] - lr*mhat/(eps + beta2)\n"
+    "m[t] = mu*m[t-1] + (1 - mu)*g[t]\nmhat = m[t]/(1 - k[t])\n"
+    "theta[t] = theta[t-1] - lr*mhat/(eps + beta2)\n"
 )
 CYCLE = (
     "state a[0] = 0\nstate b[0] = 0\n"
@@ -100,7 +101,7 @@ def test_witnesses_can_be_worked_out_by_hand() -> None:
     """m/(1 - beta1) with beta1 = 1/2 and g = 2, 2: m = 1, 3/2, so mhat = 2, 3."""
     witness = decided(ADAM.replace("1 - beta1^t", "1 - beta1"), "E[mhat] = E[g]").witness
     assert witness is not None
-    assert witness.gradients == (2, 2)
+    assert witness.gradients == (Fraction(2), Fraction(2))
     assert witness.values["beta1"] == Fraction(1, 2)
     assert (witness.found, witness.expected) == ("mhat = 3 at t = 2", "2")
 

@@ -343,3 +343,34 @@ def test_demo_notices_a_wrong_optimizer(optdsl: Run, monkeypatch: pytest.MonkeyP
     result = optdsl("demo", "--epochs", "2", "--numpy")
     assert result.code == 1
     assert result.out.splitlines()[-1].startswith("losses DISAGREE: ")
+
+
+# --- what is proved ------------------------------------------------------------------------------
+
+
+def test_explain_a_spec(optdsl: Run) -> None:
+    result = optdsl("explain", "adam")
+    assert result.code == 0
+    assert "θₜ = θₜ₋₁ − lr·mhat/(√(vhat) + ε)" in result.out
+    assert "E[m[t]] = E[g] - E[g]*beta1^t" in result.out
+    assert "lr: P, beta1: 1" in result.out
+    assert "state 8 B, traffic 28 B a step" in result.out  # theta and two moments read and written, g read
+    latex = optdsl("explain", "adam", "--latex").out
+    assert "\\hat{m} &= \\frac{m_{t}}{1 - \\beta_{1}^{t}}" in latex
+
+
+def test_diff(optdsl: Run) -> None:
+    assert optdsl("diff", "adam", "adam") == Result(
+        0, "Adam = Adam: proved, the same state and the same step\n", ""
+    )
+    result = optdsl("diff", "adam", "adamw")
+    assert result.code == 1
+    assert "Adam = AdamW when weight_decay = 0: proved" in result.out
+
+
+def test_a_refuted_claim_is_a_finding(optdsl: Run) -> None:
+    text = Path("good.opt").read_text()
+    Path("claims.opt").write_text(text + "\nprove constant_gradient_step = 3\n")
+    result = optdsl("check", "claims.opt")
+    assert result.code == 1
+    assert "OD601" in result.err

@@ -12,20 +12,23 @@ from pathlib import Path
 import pytest
 
 from optdsl import driver
-from optdsl.diagnostics import OptdslError, Problem, Source, catalogue
+from optdsl.diagnostics import OptdslError, Problem, Source, catalogue, catalogue_checks
 from optdsl.diagnostics.render import render_text
+from optdsl.library import lookup
 
 CASES = sorted((Path(__file__).parent / "errors").glob("*/*.opt"))
-CODES = {
-    found.code: found
-    for _, found in inspect.getmembers(catalogue, inspect.isclass)
+CLASSES = [
+    found
+    for module in (catalogue, catalogue_checks)
+    for _, found in inspect.getmembers(module, inspect.isclass)
     if issubclass(found, Problem) and found is not Problem
-}
+]
+CODES = {found.code: found for found in CLASSES}
 
 
 def findings(source: Source) -> str:
     try:
-        _, diagnostics = driver.front(source)
+        _, diagnostics, _ = driver.check(source, lookup)
         driver.compile_source(source, framework="torch")
     except OptdslError as error:
         diagnostics = error.diagnostics
@@ -47,10 +50,5 @@ def test_every_code_has_a_case(code: str) -> None:
 
 
 def test_no_two_findings_share_a_code() -> None:
-    classes = [
-        found
-        for _, found in inspect.getmembers(catalogue, inspect.isclass)
-        if issubclass(found, Problem) and found is not Problem
-    ]
-    assert len(classes) == len(CODES)
-    assert all(found.__doc__ and found.__doc__ != Problem.__doc__ for found in classes)
+    assert len(CLASSES) == len(CODES)
+    assert all(found.__doc__ and found.__doc__ != Problem.__doc__ for found in CLASSES)

@@ -1,14 +1,22 @@
 """What all tests share: a check that optdsl is installed, and expected outputs kept as files."""
 
+import os
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Without an install there is an `optdsl`, the folder, but no `optdsl.backends`: pyproject.toml maps it.
 if find_spec("optdsl.backends") is None:
     pytest.exit("optdsl is not installed: run `pip install -e .` first, or `make test`", returncode=4)
+
+
+# On CI the same examples every time: a red build is then the change's doing. Everywhere else, new ones.
+settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("ci")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from optdsl.checks.canonical import Algebra, NeedCaseError, NoFormError, VacuousError
 from optdsl.checks.interval import Interval
-from optdsl.checks.rational import BudgetError, Poly, Rational
+from optdsl.checks.rational import BudgetError, Rational
 from optdsl.checks.walk import Key
 
 MAX_CASES = 243
@@ -21,14 +21,13 @@ def cases(facts: Mapping[Key, Interval], build: Build) -> Iterator[tuple[Algebra
 
     Raises `BudgetError` past `MAX_CASES`, and `NoFormError` where there is no value.
     """
-    waiting: list[tuple[dict[str, int], tuple[Poly, ...]]] = [({}, ())]
+    waiting = [Algebra(facts)]
     done = 0
     while waiting:
-        signs, zeros = waiting.pop()
+        algebra = waiting.pop()
         done += 1
         if done > MAX_CASES:
             raise BudgetError("too many cases")
-        algebra = Algebra(facts, signs=signs, zeros=zeros)
         try:
             value = build(algebra)
         except VacuousError:
@@ -38,12 +37,11 @@ def cases(facts: Mapping[Key, Interval], build: Build) -> Iterator[tuple[Algebra
                 continue
             raise
         except NeedCaseError as need:
-            for sign in need.signs:
-                more = (*zeros, need.poly) if sign == 0 else zeros
-                waiting.append(({**signs, str(need.poly): sign}, more))
+            waiting += [
+                algebra.assuming(need.poly, sign) for sign in need.signs if algebra.possible(need.poly, sign)
+            ]
             continue
-        if not algebra.contradiction():
-            yield algebra, value
+        yield algebra, value
 
 
 def proves_zero(facts: Mapping[Key, Interval], build: Build) -> bool:

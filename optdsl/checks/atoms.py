@@ -14,6 +14,7 @@ from optdsl.checks.interval import EVERYTHING, NONNEGATIVE, POSITIVE, Interval, 
 from optdsl.checks.rational import ONE, Poly, Rational, as_fraction, generator, used
 from optdsl.checks.walk import Key
 
+CORNERS = 3  # atoms that are moved to their two ends, one inside of the other
 Definition = tuple[object, ...]
 """What an atom is: ("input", key), ("sqrt", poly), ("power", base, exponents) or (operator, *arguments)."""
 
@@ -28,6 +29,7 @@ class Atoms:
     squares: dict[int, Poly] = field(default_factory=dict)
     definitions: list[Definition] = field(default_factory=list)
     _atoms: dict[object, int] = field(default_factory=dict)
+    _known: dict[str, Interval] = field(default_factory=dict)  # of polynomials, by their text
 
     def atom(self, key: object, name: str, interval: Interval, definition: Definition) -> int:
         if key not in self._atoms:
@@ -55,8 +57,14 @@ class Atoms:
 
     # --- intervals ---
 
-    def interval(self, poly: Poly, depth: int = 3) -> Interval:
+    def interval(self, poly: Poly) -> Interval:
         """Where a polynomial can be, from the intervals of its atoms."""
+        text = str(poly)
+        if text not in self._known:
+            self._known[text] = self._interval(poly, CORNERS)
+        return self._known[text]
+
+    def _interval(self, poly: Poly, depth: int) -> Interval:
         total = exactly(0)
         for monomial, coefficient in poly.to_dict().items():
             term = exactly(as_fraction(coefficient))
@@ -74,8 +82,8 @@ class Atoms:
             around = self.intervals[index]
             if around.low is None or around.high is None or poly.degrees()[index] != 1:
                 continue
-            at_low = self.interval(poly.subs({index: _fmpq(around.low)}), depth - 1)
-            at_high = self.interval(poly.subs({index: _fmpq(around.high)}), depth - 1)
+            at_low = self._interval(poly.subs({index: as_fmpq(around.low)}), depth - 1)
+            at_high = self._interval(poly.subs({index: as_fmpq(around.high)}), depth - 1)
             for flip in (False, True):
                 low, high = (-at_low, -at_high) if flip else (at_low, at_high)
                 if low.nonnegative and high.nonnegative:
@@ -122,5 +130,5 @@ class Atoms:
         return text if text.isidentifier() else f"({text})"
 
 
-def _fmpq(value: Fraction) -> fmpq:
+def as_fmpq(value: Fraction) -> fmpq:
     return fmpq(value.numerator, value.denominator)

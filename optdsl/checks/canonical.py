@@ -11,13 +11,14 @@ elsewhere its 'no' means nothing.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from flint import fmpz
 
 from optdsl.checks.atoms import Atoms
 from optdsl.checks.interval import EVERYTHING, NONNEGATIVE, POSITIVE, Interval
+from optdsl.checks.narrow import narrowed, vanishing
 from optdsl.checks.rational import (
     ONE,
     Poly,
@@ -52,7 +53,26 @@ class Algebra(Atoms, Arithmetic[Rational]):
 
     signs: Mapping[str, int] = field(default_factory=dict)
     zeros: tuple[Poly, ...] = ()
-    asked: dict[str, Poly] = field(default_factory=dict)
+    positive: tuple[Poly, ...] = ()  # what the signs of this case say is
+    asked: Mapping[str, Poly] = field(default_factory=dict)  # the polynomials of `signs`
+
+    def assuming(self, poly: Poly, sign: int) -> "Algebra":
+        """The case in which `poly` has this sign, too. Its atoms are those met so far."""
+        positive = (*self.positive, poly if sign > 0 else -poly) if sign else self.positive
+        narrower = narrowed(self, positive[-1]) if sign else vanishing(poly)
+        return replace(
+            self,
+            signs={**self.signs, str(poly): sign},
+            asked={**self.asked, str(poly): poly},
+            zeros=self.zeros if sign else (*self.zeros, poly),
+            positive=positive,
+            names=list(self.names),
+            intervals=[narrower.get(i, around) for i, around in enumerate(self.intervals)],
+            squares=dict(self.squares),
+            definitions=list(self.definitions),
+            _atoms=dict(self._atoms),
+            _known={} if narrower else dict(self._known),
+        )
 
     # --- arithmetic ---
 
@@ -157,8 +177,10 @@ class Algebra(Atoms, Arithmetic[Rational]):
             return 0
         poly, flipped = _oriented(poly)
         if str(poly) in self.signs:
-            self.asked.setdefault(str(poly), poly)
             return -self.signs[str(poly)] if flipped else self.signs[str(poly)]
+        implied = self.implied(poly)
+        if implied:
+            return -implied if flipped else implied
         known = -known if flipped else known
         possible = (1, 0) if known.nonnegative else (-1, 0) if known.nonpositive else (1, -1, 0)
         raise NeedCaseError(poly, possible)
@@ -169,20 +191,31 @@ class Algebra(Atoms, Arithmetic[Rational]):
             return 1 if known.nonnegative else -1
         return self._poly_sign(poly) or 1
 
+    def implied(self, poly: Poly) -> int:
+        """1 where it is at least a multiple of what is positive here, -1 where its negative is, or else 0."""
+        terms = poly.to_dict()
+        for positive in self.positive:
+            shared = [(terms[m], value) for m, value in positive.to_dict().items() if m in terms]
+            for ratio in {as_fraction(mine / other) for mine, other in shared}:
+                rest = self.interval(poly - constant(ratio) * positive)
+                if (ratio > 0 and rest.nonnegative) or (ratio < 0 and rest.nonpositive):
+                    return 1 if ratio > 0 else -1
+        return 0
+
     def contradiction(self) -> bool:
-        """Whether two of this case's signs exclude each other: p > 0 and q > 0 where p + q <= 0."""
-        signed = [-poly if self.signs[text] < 0 else poly for text, poly in self.asked.items()]
-        strict = [self.signs[text] != 0 for text in self.asked]
-        for i, p in enumerate(signed):
-            for j in range(i):
-                if not (strict[i] or strict[j]):
-                    continue
-                both = [p + signed[j]]
-                if not strict[i] or not strict[j]:  # one of them is zero: so is its negative
-                    both.append(p - signed[j] if strict[i] else signed[j] - p)
-                if any(self.interval(total).nonpositive for total in both):
-                    return True
-        return False
+        """Whether two signs of this case exclude each other: p > 0 and q > 0 where p + q <= 0."""
+        return any(self._excludes(p, self.positive[:i]) for i, p in enumerate(self.positive))
+
+    def _excludes(self, positive: Poly, others: tuple[Poly, ...]) -> bool:
+        either = (*others, *self.zeros, *(-zero for zero in self.zeros))
+        return any(self.interval(positive + other).nonpositive for other in either)
+
+    def possible(self, poly: Poly, sign: int) -> bool:
+        """Whether `poly` can have this sign together with each of the others."""
+        if sign:
+            return not self._excludes(poly if sign > 0 else -poly, self.positive)
+        excluded = (self.interval(p + q).nonpositive for p in self.positive for q in (poly, -poly))
+        return not any(excluded)
 
     # --- roots, absolute values, powers ---
 

@@ -129,6 +129,7 @@ def known_sign(algebra: Algebra, x: Rational, *, strict: bool) -> int | None:
     total = 1 if constant > 0 else -1
     for poly, k in factors:
         side = _side(algebra.interval(poly), strict=strict or k < 0) or algebra.signs.get(str(poly), 0)
+        side = side or algebra.implied(poly)
         if k % 2 == 0 and not side:
             if strict:
                 return None

@@ -177,14 +177,13 @@ def _ansatz(specs: Pair, *, same_theta: bool) -> tuple[tuple[str, ...], dict[str
 
 def _equations(specs: Pair, relation: Relation, unknown: frozenset[str]) -> tuple[Algebra, list[Poly]]:
     """What has to be zero, coefficient by coefficient, where no sign that a line asks for is zero."""
-    signs: dict[str, int] = {}
+    algebra = Algebra(facts_of(specs, first=False))
     for _ in range(MAX_SIGNS):
-        algebra = Algebra(facts_of(specs, first=False), signs=signs)
         try:
             rows = list(_rows(specs, relation, algebra))
             break
         except NeedCaseError as need:
-            signs[str(need.poly)] = need.signs[0]
+            algebra = algebra.assuming(need.poly, need.signs[0])
     else:
         raise BudgetError("too many signs")
     hypers = {(hyper.name, Age.NOW) for hyper in (*specs.left.hypers, *specs.right.hypers)}

@@ -15,6 +15,7 @@ from fractions import Fraction
 
 from optdsl.checks.algebra import Algebra, NoFormError, cases
 from optdsl.checks.context import Context
+from optdsl.checks.fixed import fixed, only
 from optdsl.checks.invariants import facts_at, known_sign
 from optdsl.checks.rational import BudgetError, Rational, coefficients
 from optdsl.checks.runs_of import hyper_points
@@ -33,8 +34,8 @@ def idle_step(context: Context) -> Iterator[Verdict]:
     if lr is None:
         yield Verdict("idle_step", Outcome.PROVED, "there is no lr that could be 0")
         return
-    fixed = {(lr, Age.NOW): ZERO, GRADIENT: ZERO}
-    if _always(context, fixed, lambda algebra, delta, values: algebra.vanishes(delta)):
+    still = {(lr, Age.NOW): ZERO, GRADIENT: ZERO}
+    if _always(context, still, lambda algebra, delta, values: algebra.vanishes(delta)):
         yield Verdict("idle_step", Outcome.PROVED, f"{lr} = 0 and g = 0 change nothing")
         return
     for hypers in hyper_points(context):
@@ -101,17 +102,17 @@ def descent(context: Context) -> Iterator[Verdict]:
                 witness = Witness(hypers, (g,), f"theta[1] - theta[0] = {show(found)}: along the gradient")
                 yield Verdict("descent", Outcome.REFUTED, "the first step climbs", witness=witness)
                 return
-    fixed = {THETA: ZERO}
+    from_zero = {THETA: ZERO}
     if (
         steps
         and not any(steps)
-        and _always(context, fixed, lambda algebra, delta, _: algebra.vanishes(delta))
+        and _always(context, from_zero, lambda algebra, delta, _: algebra.vanishes(delta))
     ):
         witness = Witness(context.defaults, (Fraction(1),), "theta[1] - theta[0] = 0, for every g")
         yield Verdict(
             "descent", Outcome.REFUTED, "the first step goes nowhere, whatever g is", witness=witness
         )
-    elif any(steps) and _always(context, fixed, downhill):
+    elif any(steps) and _always(context, from_zero, downhill):
         yield Verdict("descent", Outcome.PROVED, "the first step goes against the gradient")
     else:
         yield Verdict("descent", Outcome.UNKNOWN, residual="the sign of the first step is open")
@@ -122,13 +123,17 @@ def coasting(context: Context) -> Iterator[Verdict]:
     if not context.optimizer.states:
         yield Verdict("coasting", Outcome.PROVED, "there is no state to coast on")
         return
+    drift = _drift(context)
+    fates: list[str] = []
     try:
-        fates = [fate for algebra, values in _general(context) for fate in _fates(context, algebra, values)]
+        for algebra, values in _general(context):
+            fates += _fates(context, algebra, values)
+            if drift is None and set(fates) - {"rests"}:
+                break  # it is not proved, and no run refutes it
     except (BudgetError, NoFormError):
         fates = ["open"]
-    found = _drift(context) if "drifts" in fates else None
-    if found is not None:
-        yield found
+    if drift is not None and "drifts" in fates:
+        yield drift
     elif set(fates) <= {"rests"}:
         yield Verdict("coasting", Outcome.PROVED, "at g = 0 what moves theta shrinks by a constant factor")
     else:
@@ -174,10 +179,10 @@ def _drift(context: Context) -> Verdict | None:
     gradients = (Fraction(1), ZERO, ZERO, ZERO)
     try:
         run = replay(context.optimizer, context.defaults, gradients, ZERO)
+        moves = [_minus(_real(values[NEW_THETA]), _real(values[THETA])) for values in run]
+        if any(sign(_minus(move, moves[1])) != 0 for move in moves[1:]) or sign(moves[1]) == 0:
+            return None
     except (IllDefinedError, UndecidedError):
-        return None
-    moves = [_minus(_real(values[NEW_THETA]), _real(values[THETA])) for values in run]
-    if any(sign(_minus(move, moves[1])) != 0 for move in moves[1:]) or sign(moves[1]) == 0:
         return None
     witness = Witness(
         context.defaults, gradients, f"theta moves by {show(moves[1])} in every step from the second on"
@@ -196,8 +201,15 @@ def _learning_rate(context: Context) -> str | None:
 
 
 def _stays(context: Context, hypers: Inputs) -> bool:
-    fixed = {GRADIENT: ZERO, **hypers}
-    return _always(context, fixed, lambda algebra, delta, values: algebra.vanishes(delta))
+    for concrete in hyper_points(context):  # a run that moves is quicker than a proof that fails
+        moved = _first_step(
+            {**concrete, **{name: value for (name, _), value in hypers.items()}}, ZERO, context
+        )
+        if moved is not None and sign(moved) != 0:
+            return False
+    return _always(
+        context, {GRADIENT: ZERO, **hypers}, lambda algebra, delta, values: algebra.vanishes(delta)
+    )
 
 
 def _decays(context: Context) -> list[str]:
@@ -210,13 +222,16 @@ def _decays(context: Context) -> list[str]:
     return [name for name in names if _stays(context, {(name, Age.NOW): ZERO})]
 
 
-def _always(context: Context, fixed: Inputs, holds: Holds) -> bool:
+def _always(context: Context, given: Inputs, holds: Holds) -> bool:
     """Whether something holds of the first step's change, in every case of signs."""
     facts = facts_at(context.facts, first=True)
+    begin = {(state.name, Age.OLD): state.initial for state in context.optimizer.states}
+    numbers = {key: value.value for key, value in begin.items() if isinstance(value, Number)}
+    step = only(fixed(context.optimizer, {TIME: Fraction(1), **numbers, **given}, first=True), "theta")
 
     def build(algebra: Algebra) -> Rational:
-        values = _start(context, algebra, fixed)
-        run_step(context.optimizer, algebra, values, first=True)
+        values = _start(context, algebra, given)
+        run_step(step, algebra, values)
         kept[id(algebra)] = values
         return values[NEW_THETA] - values[THETA]
 
@@ -227,10 +242,10 @@ def _always(context: Context, fixed: Inputs, holds: Holds) -> bool:
         return False
 
 
-def _start(context: Context, algebra: Algebra, fixed: Inputs) -> dict[Key, Rational]:
+def _start(context: Context, algebra: Algebra, given: Inputs) -> dict[Key, Rational]:
     values: dict[Key, Rational] = {}
     for key in inputs(context.optimizer):
-        values[key] = Rational.of(fixed[key]) if key in fixed else algebra.symbol(key)
+        values[key] = Rational.of(given[key]) if key in given else algebra.symbol(key)
     values[TIME] = Rational.of(1)
     for state in context.optimizer.states:
         match state.initial:
@@ -249,12 +264,14 @@ def _general(context: Context) -> Iterator[tuple[Algebra, dict[Key, Rational]]]:
     """The general step at g = 0 and without decay, in every case of signs."""
     still: dict[Key, Fraction] = {GRADIENT: ZERO} | {(name, Age.NOW): ZERO for name in _decays(context)[:1]}
 
+    step = fixed(context.optimizer, still, first=False)
+
     def build(algebra: Algebra) -> Rational:
         values = {
             key: Rational.of(still[key]) if key in still else algebra.symbol(key)
             for key in inputs(context.optimizer)
         }
-        run_step(context.optimizer, algebra, values)
+        run_step(step, algebra, values)
         kept[id(algebra)] = values
         return Rational.of(0)
 

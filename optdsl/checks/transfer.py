@@ -215,13 +215,12 @@ def _equations(specs: Pair, facts: Mapping[Key, Interval]) -> tuple[Algebra, lis
 
 def _generic(facts: Mapping[Key, Interval], build: Callable[[Algebra], T]) -> tuple[Algebra, T]:
     """Where no sign that is asked for is zero: to be shown, and to search in."""
-    signs: dict[str, int] = {}
+    algebra = Algebra(facts)
     for _ in range(MAX_SIGNS):
-        algebra = Algebra(facts, signs=signs)
         try:
             return algebra, build(algebra)
         except NeedCaseError as need:
-            signs[str(need.poly)] = need.signs[0]
+            algebra = algebra.assuming(need.poly, need.signs[0])
     raise BudgetError("too many signs")
 
 

@@ -6,7 +6,7 @@ found, it is refuted with that run and the place in the text; else it is unknown
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 
 from optdsl.checks.algebra import Algebra, NeedCaseError, NoFormError, VacuousError, cases
@@ -111,7 +111,7 @@ def _obligations(
             continue
         # `cases` finds the cases of signs; each is walked again by an algebra that watches.
         for algebra, _ in cases(around, lambda a, f=first: _walk(context, a, first=f)):  # type: ignore[misc]
-            watching = _Watching(around, signs=algebra.signs, zeros=algebra.zeros)
+            watching = _Watching(**{each.name: getattr(algebra, each.name) for each in fields(algebra)})
             try:
                 _walk(context, watching, first=first)
             except (VacuousError, NeedCaseError):

@@ -208,14 +208,14 @@ class Algebra(Atoms, Arithmetic[Rational]):
 
     def _excludes(self, positive: Poly, others: tuple[Poly, ...]) -> bool:
         either = (*others, *self.zeros, *(-zero for zero in self.zeros))
-        return any(self.interval(positive + other).nonpositive for other in either)
+        totals = (positive + other for other in either)
+        return any(self.interval(total).nonpositive for total in totals if len(total) <= len(positive))
 
     def possible(self, poly: Poly, sign: int) -> bool:
         """Whether `poly` can have this sign together with each of the others."""
         if sign:
             return not self._excludes(poly if sign > 0 else -poly, self.positive)
-        excluded = (self.interval(p + q).nonpositive for p in self.positive for q in (poly, -poly))
-        return not any(excluded)
+        return not any(self._excludes(positive, (poly, -poly)) for positive in self.positive)
 
     # --- roots, absolute values, powers ---
 

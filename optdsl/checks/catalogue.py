@@ -19,7 +19,7 @@ CHECKS: dict[str, str] = {
     "fixed_point": "sanity:fixed_point",
     "decay_direction": "sanity:decay_direction",
     "descent": "sanity:descent",
-    "coasting": "sanity:coasting",
+    "coasting": "coasting:coasting",
     "idle_step": "sanity:idle_step",
     "units": "units:units",
 }

@@ -56,6 +56,8 @@ def _simpler(expr: Apply) -> Expr:
     match expr.op, expr.args:
         case ("mul", (Number(value=x), _) | (_, Number(value=x))) if x == 0:
             return Number(x, expr.span)
+        case ("mul", (Number(value=x), other) | (other, Number(value=x))) if x == 1:
+            return other
         case ("add", (Number(value=x), other) | (other, Number(value=x))) if x == 0:
             return other
         case ("sub" | "add", (other, Number(value=x))) if x == 0:

@@ -4,10 +4,9 @@ idle_step        lr = 0 and g = 0, from the initial state: theta stays
 fixed_point      g = 0, from the initial state: theta stays, but for decay
 decay_direction  what moves theta at g = 0 makes it smaller
 descent          the first step from theta = 0 does not go along the gradient, and goes somewhere
-coasting         after a gradient and then none, theta comes to rest
 
-Each is proved from the equations of the first step (coasting: of the general one) by signs of factors, or
-refuted by a run, or unknown. A check that does not apply (no lr, no decay) is proved in so many words.
+Each is proved from the equations of the first step by signs of factors, or refuted by a run, or unknown. A
+check that does not apply (no lr, no decay) is proved in so many words.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from optdsl.checks.algebra import Algebra, NoFormError, cases
 from optdsl.checks.context import Context
 from optdsl.checks.fixed import fixed, only
 from optdsl.checks.invariants import facts_at, known_sign
-from optdsl.checks.rational import BudgetError, Rational, coefficients
+from optdsl.checks.rational import BudgetError, Rational
 from optdsl.checks.runs_of import hyper_points
 from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, Value, as_ball, replay, show, sign
 from optdsl.checks.verdict import Outcome, Verdict, Witness
@@ -51,9 +50,9 @@ def fixed_point(context: Context) -> Iterator[Verdict]:
     if _stays(context, {}):
         yield Verdict("fixed_point", Outcome.PROVED, "g = 0 leaves theta where it is")
         return
-    decays = _decays(context)
-    if decays:
-        yield Verdict("fixed_point", Outcome.PROVED, f"g = 0 leaves theta where it is when {decays[0]} = 0")
+    stopped = decays(context)
+    if stopped:
+        yield Verdict("fixed_point", Outcome.PROVED, f"g = 0 leaves theta where it is when {stopped[0]} = 0")
         return
     for hypers in hyper_points(context):
         found = _first_step(hypers, ZERO, context)
@@ -118,78 +117,6 @@ def descent(context: Context) -> Iterator[Verdict]:
         yield Verdict("descent", Outcome.UNKNOWN, residual="the sign of the first step is open")
 
 
-def coasting(context: Context) -> Iterator[Verdict]:
-    """Proved for states that are multiplied by a constant at g = 0 and enter theta linearly."""
-    if not context.optimizer.states:
-        yield Verdict("coasting", Outcome.PROVED, "there is no state to coast on")
-        return
-    drift = _drift(context)
-    fates: list[str] = []
-    try:
-        for algebra, values in _general(context):
-            fates += _fates(context, algebra, values)
-            if drift is None and set(fates) - {"rests"}:
-                break  # it is not proved, and no run refutes it
-    except (BudgetError, NoFormError):
-        fates = ["open"]
-    if drift is not None and "drifts" in fates:
-        yield drift
-    elif set(fates) <= {"rests"}:
-        yield Verdict("coasting", Outcome.PROVED, "at g = 0 what moves theta shrinks by a constant factor")
-    else:
-        yield Verdict(
-            "coasting", Outcome.UNKNOWN, residual="theta is not linear in states that are so themselves"
-        )
-
-
-def _fates(context: Context, algebra: Algebra, values: Mapping[Key, Rational]) -> Iterator[str]:
-    """What becomes of the step at g = 0, by each state that it reads: "rests", "drifts" or "open"."""
-    delta = algebra.reduced(values[NEW_THETA] - values[THETA])
-    if algebra.vanishes(delta):
-        yield "rests"
-        return
-    constants = {
-        algebra.index(values[hyper.name, Age.NOW])
-        for hyper in context.optimizer.hypers
-        if values[hyper.name, Age.NOW].generators()
-    }
-    rest = delta
-    for state in context.optimizer.states:
-        old, new = values[state.name, Age.OLD], values[state.name, Age.NEW]
-        index = algebra.index(old)
-        parts = coefficients(delta.num, index)
-        if set(parts) <= {0}:
-            continue
-        factor = new / old
-        weight = Rational.make(parts.get(1, delta.num), delta.den)
-        if set(parts) - {0, 1} or factor.generators() - constants or weight.generators() - constants:
-            yield "open"
-            continue
-        rest = rest - weight * old
-        if (factor - Rational.of(1)).is_zero:
-            yield "drifts"
-            continue
-        one = Rational.of(1)
-        inside = all(known_sign(algebra, one + s * factor, strict=True) == 1 for s in (one, -one))
-        yield "rests" if inside else "open"
-    yield "rests" if algebra.vanishes(rest) else "open"
-
-
-def _drift(context: Context) -> Verdict | None:
-    gradients = (Fraction(1), ZERO, ZERO, ZERO)
-    try:
-        run = replay(context.optimizer, context.defaults, gradients, ZERO)
-        moves = [_minus(_real(values[NEW_THETA]), _real(values[THETA])) for values in run]
-        if any(sign(_minus(move, moves[1])) != 0 for move in moves[1:]) or sign(moves[1]) == 0:
-            return None
-    except (IllDefinedError, UndecidedError):
-        return None
-    witness = Witness(
-        context.defaults, gradients, f"theta moves by {show(moves[1])} in every step from the second on"
-    )
-    return Verdict("coasting", Outcome.REFUTED, "drifts forever after a single gradient", witness=witness)
-
-
 # --- the first step ------------------------------------------------------------------------------
 
 
@@ -212,7 +139,7 @@ def _stays(context: Context, hypers: Inputs) -> bool:
     )
 
 
-def _decays(context: Context) -> list[str]:
+def decays(context: Context) -> list[str]:
     """Hypers at whose zero a step without gradient stays where it is (lr does not count)."""
     if _stays(context, {}):
         return []
@@ -258,26 +185,6 @@ def _start(context: Context, algebra: Algebra, given: Inputs) -> dict[Key, Ratio
             case _:
                 pass
     return values
-
-
-def _general(context: Context) -> Iterator[tuple[Algebra, dict[Key, Rational]]]:
-    """The general step at g = 0 and without decay, in every case of signs."""
-    still: dict[Key, Fraction] = {GRADIENT: ZERO} | {(name, Age.NOW): ZERO for name in _decays(context)[:1]}
-
-    step = fixed(context.optimizer, still, first=False)
-
-    def build(algebra: Algebra) -> Rational:
-        values = {
-            key: Rational.of(still[key]) if key in still else algebra.symbol(key)
-            for key in inputs(context.optimizer)
-        }
-        run_step(step, algebra, values)
-        kept[id(algebra)] = values
-        return Rational.of(0)
-
-    kept: dict[int, dict[Key, Rational]] = {}
-    for algebra, _ in cases(context.facts, build):
-        yield algebra, kept[id(algebra)]
 
 
 def _first_step(

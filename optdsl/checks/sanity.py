@@ -10,18 +10,21 @@ check that does not apply (no lr, no decay) is proved in so many words.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 from optdsl.checks.algebra import Algebra, NoFormError, cases
 from optdsl.checks.context import Context
 from optdsl.checks.fixed import fixed, only
+from optdsl.checks.interval import POSITIVE
+from optdsl.checks.intervals_of import step_intervals
 from optdsl.checks.invariants import facts_at, known_sign
 from optdsl.checks.rational import BudgetError, Rational
 from optdsl.checks.runs_of import hyper_points
 from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, Value, as_ball, replay, show, sign
 from optdsl.checks.verdict import Outcome, Verdict, Witness
-from optdsl.checks.walk import GRADIENT, NEW_THETA, THETA, TIME, Key, inputs, run_step
-from optdsl.language.optimizer import Age, Number, Ref
+from optdsl.checks.walk import GRADIENT, NEW_THETA, THETA, TIME, Key, inputs, key_of, run_step
+from optdsl.language.optimizer import Age, Apply, Number, Optimizer, Ref
 
 ZERO = Fraction(0)
 Inputs = Mapping[Key, Fraction]
@@ -66,13 +69,10 @@ def fixed_point(context: Context) -> Iterator[Verdict]:
 
 
 def decay_direction(context: Context) -> Iterator[Verdict]:
-    def towards_zero(algebra: Algebra, delta: Rational, values: Mapping[Key, Rational]) -> bool:
-        return known_sign(algebra, -delta * values[THETA], strict=False) == 1
-
     if _stays(context, {}):
         yield Verdict("decay_direction", Outcome.PROVED, "there is no decay")
         return
-    if _always(context, {GRADIENT: ZERO}, towards_zero):
+    if _against(context, {GRADIENT: ZERO}, THETA):
         yield Verdict("decay_direction", Outcome.PROVED, "at g = 0 theta moves towards 0")
         return
     for hypers in hyper_points(context):
@@ -87,9 +87,6 @@ def decay_direction(context: Context) -> Iterator[Verdict]:
 
 
 def descent(context: Context) -> Iterator[Verdict]:
-    def downhill(algebra: Algebra, delta: Rational, values: Mapping[Key, Rational]) -> bool:
-        return known_sign(algebra, -delta * values[GRADIENT], strict=False) == 1
-
     steps = []
     for hypers in hyper_points(context):
         for g in (Fraction(1), Fraction(-2)):
@@ -111,7 +108,7 @@ def descent(context: Context) -> Iterator[Verdict]:
         yield Verdict(
             "descent", Outcome.REFUTED, "the first step goes nowhere, whatever g is", witness=witness
         )
-    elif any(steps) and _always(context, from_zero, downhill):
+    elif any(steps) and _against(context, from_zero, GRADIENT):
         yield Verdict("descent", Outcome.PROVED, "the first step goes against the gradient")
     else:
         yield Verdict("descent", Outcome.UNKNOWN, residual="the sign of the first step is open")
@@ -149,12 +146,54 @@ def decays(context: Context) -> list[str]:
     return [name for name in names if _stays(context, {(name, Age.NOW): ZERO})]
 
 
+def _against(context: Context, given: Inputs, key: Key) -> bool:
+    """Whether the first step never goes the way of `key` (theta, or the gradient), whatever the rest is."""
+
+    def opposite(algebra: Algebra, delta: Rational, values: Mapping[Key, Rational]) -> bool:
+        return known_sign(algebra, -delta * values[key], strict=False) == 1
+
+    return _against_by_intervals(context, given, key) or _always(context, given, opposite)
+
+
+def _against_by_intervals(context: Context, given: Inputs, key: Key) -> bool:
+    step = _of_the_change(_beginning(context, given), given)
+    if step is None:
+        return False
+    facts = facts_at(context.facts, first=True)
+    facts |= {(state.name, Age.OLD): context.initial_interval(state) for state in context.optimizer.states}
+    up, _ = step_intervals(step, {**facts, key: POSITIVE}, first=True)
+    down, _ = step_intervals(step, {**facts, key: -POSITIVE}, first=True)
+    return up[NEW_THETA].nonpositive and down[NEW_THETA].nonnegative
+
+
+def _of_the_change(step: Optimizer, given: Inputs) -> Optimizer | None:
+    """With theta[t] - theta[t-1] in place of theta[t]; None where it does not stand there to be read."""
+    if given.get(THETA) == 0:
+        return step
+    *lines, last = step.lines
+    same = {THETA}
+    for line in lines:
+        if isinstance(line.value, Ref) and (line.value.name, line.value.age) in same:
+            same.add(key_of(line))
+    match last.value:
+        case Apply(op=("sub" | "add") as op, args=(Ref(name=name, age=age), other)) if (name, age) in same:
+            change = replace(last.value, op="neg", args=(other,)) if op == "sub" else other
+            return replace(step, lines=(*lines, replace(last, value=change)))
+        case _:
+            return None
+
+
+def _beginning(context: Context, given: Inputs) -> Optimizer:
+    """The lines that theta needs in the first step, with what is given worked out."""
+    begin = {(state.name, Age.OLD): state.initial for state in context.optimizer.states}
+    numbers = {key: value.value for key, value in begin.items() if isinstance(value, Number)}
+    return only(fixed(context.optimizer, {TIME: Fraction(1), **numbers, **given}, first=True), "theta")
+
+
 def _always(context: Context, given: Inputs, holds: Holds) -> bool:
     """Whether something holds of the first step's change, in every case of signs."""
     facts = facts_at(context.facts, first=True)
-    begin = {(state.name, Age.OLD): state.initial for state in context.optimizer.states}
-    numbers = {key: value.value for key, value in begin.items() if isinstance(value, Number)}
-    step = only(fixed(context.optimizer, {TIME: Fraction(1), **numbers, **given}, first=True), "theta")
+    step = _beginning(context, given)
 
     def build(algebra: Algebra) -> Rational:
         values = _start(context, algebra, given)

@@ -33,6 +33,7 @@ golden: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/checks.py
 	$(BIN)/python benchmarks/cpu.py
 
 # torch comes by way of constraints.txt only: unpinned it brings gigabytes of CUDA along.

@@ -42,9 +42,12 @@ class Spec:
         """The leading comment block: paper, equations, what libraries do differently."""
         return self.optimizer.doc
 
-    def check(self) -> CheckReport:
-        """What can be proved or refuted from the equations: the default checks and the file's claims."""
-        _, diagnostics, verdicts = driver.check(self.source, lookup)
+    def check(self, *, rates: bool = False) -> CheckReport:
+        """What can be proved or refuted from the equations: the default checks and the file's claims.
+
+        `rates` runs what the file has estimated, too; that needs `optdsl[rates]`.
+        """
+        _, diagnostics, verdicts = driver.check(self.source, lookup, rates=rates)
         return CheckReport(diagnostics, verdicts)
 
     def compile(self, *, framework: str = "torch", mode: str = "accurate") -> str:

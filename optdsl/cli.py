@@ -113,16 +113,24 @@ def cli() -> None:
 @click.argument("targets", nargs=-1, required=True, metavar="FILE|NAME...")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.option("--strict", is_flag=True, help="Count warnings as findings.")
+@click.option("--rates", is_flag=True, help="Run what the specs have estimated (needs optdsl[rates]).")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing about specs that are clean.")
 @everywhere
-def check(targets: Sequence[str], form: str, strict: bool, quiet: bool) -> None:
+def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: bool) -> None:
     """Say everything that is wrong with specs.
 
     Exits with 0 when they are clean, 1 when there are findings, 2 when one cannot be read.
     """
     from optdsl.diagnostics import OptdslError, Severity, Source
-    from optdsl.diagnostics.render import count_text, json_findings, json_summary, render_findings
+    from optdsl.diagnostics.render import (
+        count_text,
+        json_estimate,
+        json_findings,
+        json_summary,
+        render_findings,
+    )
     from optdsl.driver import check as check_spec
+    from optdsl.driver import estimates
     from optdsl.files import FileError, resolve_target
     from optdsl.library import lookup
 
@@ -130,11 +138,12 @@ def check(targets: Sequence[str], form: str, strict: bool, quiet: bool) -> None:
     everything: list[Diagnostic] = []
     code = 0
     for target in targets:
-        source = Source(target, "")
+        source, estimated = Source(target, ""), {}
         try:
             source = resolve_target(target)
-            _, found, verdicts = check_spec(source, lookup)
+            _, found, verdicts = check_spec(source, lookup, rates=rates)
             proved = sum(verdict.verdict == "proved" for verdict in verdicts)
+            estimated = estimates(verdicts)
             if any(diagnostic.severity is Severity.ERROR for diagnostic in found):
                 code = max(code, FINDINGS)
         except OptdslError as error:
@@ -144,10 +153,17 @@ def check(targets: Sequence[str], form: str, strict: bool, quiet: bool) -> None:
         if form == "json":
             for line in json_findings(found, source):
                 click.echo(line)
-        elif found:
+            for claim, (outcome, said) in estimated.items():
+                click.echo(json_estimate(source, claim, outcome, said))
+            continue
+        if found:
             click.echo(render_findings(found, source, color=color) + "\n", err=True, color=color)
         elif not quiet:
-            click.echo(f"{source.name}: clean, {proved} of {len(verdicts)} checks and claims proved")
+            decided = len(verdicts) - len(estimated)
+            click.echo(f"{source.name}: clean, {proved} of {decided} checks and claims proved")
+        if not quiet:
+            for claim, (outcome, said) in estimated.items():
+                click.echo(f"{source.name}: {outcome}: {claim}: {said}")
     if form == "json":
         click.echo(json_summary(everything))
     elif everything:
@@ -294,8 +310,9 @@ def new(name: str) -> None:
 @cli.command()
 @click.argument("target", metavar="FILE|NAME|CODE")
 @click.option("--latex", is_flag=True, help="Only the equations, as LaTeX.")
+@click.option("--rates", is_flag=True, help="Run what the spec has estimated (needs optdsl[rates]).")
 @everywhere
-def explain(target: str, latex: bool) -> None:
+def explain(target: str, latex: bool, rates: bool) -> None:
     """Explain a spec, or a code such as OD101.
 
     A spec: its equations, what is proved of it and how, its units, what it costs.
@@ -313,7 +330,7 @@ def explain(target: str, latex: bool) -> None:
     from optdsl.library import lookup
 
     source = resolve_target(target)
-    click.echo(explaining.latex(source) if latex else explaining.explain(source, lookup))
+    click.echo(explaining.latex(source) if latex else explaining.explain(source, lookup, rates=rates))
 
 
 @cli.command()

@@ -45,18 +45,26 @@ def front(source: Source) -> tuple[Optimizer, tuple[Diagnostic, ...]]:
     return optimizer, report.diagnostics
 
 
-def check(source: Source, lookup: Lookup | None = None) -> tuple[Optimizer, tuple[Diagnostic, ...], Verdicts]:
+def check(
+    source: Source, lookup: Lookup | None = None, *, rates: bool = False
+) -> tuple[Optimizer, tuple[Diagnostic, ...], Verdicts]:
     """The meaning of a spec, everything to be told about it, and what is proved or refuted.
 
-    `lookup` finds the specs that claims name. Raises `OptdslError` when the text itself is wrong; what is
-    refuted is in the diagnostics.
+    `lookup` finds the specs that claims name; `rates` runs estimates, too. Raises `OptdslError` when the
+    text itself is wrong; what is refuted is in the diagnostics.
     """
     optimizer, warnings = front(source)
-    verdicts = checks.check(optimizer, lookup).verdicts
+    verdicts = checks.check(optimizer, lookup, rates=rates).verdicts
     report = Report(source)
     for problem in findings(verdicts, optimizer.span):
         report.add(problem)
     return optimizer, (*warnings, *report.diagnostics), verdicts
+
+
+def estimates(verdicts: Verdicts) -> dict[str, tuple[str, str]]:
+    """What was certified numerically, or not run: claim to outcome and text."""
+    told = (checks.Outcome.ESTIMATED, checks.Outcome.NOT_RUN)
+    return {v.claim: (v.verdict, v.summary or v.residual) for v in verdicts if v.outcome in told}
 
 
 def build(optimizer: Optimizer, precision: Precision, flags: Mapping[str, bool] | None = None) -> Program:

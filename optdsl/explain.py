@@ -19,12 +19,12 @@ from optdsl.language.parser import parse
 from optdsl.language.specialise import flag_settings, specialise
 from optdsl.language.syntax import Definition
 
-_MARK = {Outcome.PROVED: "proved ", Outcome.REFUTED: "refuted", Outcome.UNKNOWN: "unknown"}
+_WIDTH = len(Outcome.REFUTED)
 
 
-def explain(source: Source, lookup: Lookup | None = None) -> str:
-    """The text, by sections. Raises `OptdslError` when the spec is wrong."""
-    optimizer, _, verdicts = driver.check(source, lookup)
+def explain(source: Source, lookup: Lookup | None = None, *, rates: bool = False) -> str:
+    """The text, by sections; `rates` runs estimates, too. Raises `OptdslError` when the spec is wrong."""
+    optimizer, _, verdicts = driver.check(source, lookup, rates=rates)
     sections = [
         optimizer.doc or optimizer.name,
         _section("Equations", (f"  {line}" for line in equations(source, maths.UNICODE))),
@@ -83,7 +83,7 @@ def _section(title: str, lines: Iterator[str]) -> str:
 
 def _line(verdict: Verdict) -> str:
     said = verdict.summary or verdict.residual
-    return f"{_MARK[verdict.outcome]}  {verdict.claim}" + (f": {said}" if said else "")
+    return f"{verdict.outcome:{_WIDTH}}  {verdict.claim}" + (f": {said}" if said else "")
 
 
 def _claims(verdicts: Iterator[Verdict]) -> Iterator[str]:

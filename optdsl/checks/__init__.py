@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from optdsl.checks.catalogue import CHECKS, CLAIMS, NAMES_ANOTHER, Lookup, find, kind_of
+from optdsl.checks.catalogue import CHECKS, CLAIMS, ESTIMATES, NAMES_ANOTHER, Lookup, find, kind_of
 from optdsl.checks.context import Context
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.language import syntax
 from optdsl.language.optimizer import Optimizer
-from optdsl.language.printer import print_claim
+from optdsl.language.printer import print_claimed
 from optdsl.language.specialise import flag_settings, specialise
 
 __all__ = ["Outcome", "Report", "Verdict", "Witness", "check", "check_claims", "check_defaults"]
@@ -29,12 +29,13 @@ class Report:
     verdicts: tuple[Verdict, ...]
 
 
-def check(optimizer: Optimizer, lookup: Lookup | None = None) -> Report:
+def check(optimizer: Optimizer, lookup: Lookup | None = None, *, rates: bool = False) -> Report:
     """Every default check, for every setting of the flags, and every claim, for the default one.
 
-    `lookup` finds other specs that claims name; without it such claims are unknown.
+    `lookup` finds other specs that claims name; without it such claims are unknown. `rates` runs what the
+    file has estimated, too.
     """
-    return Report((*check_defaults(optimizer), *check_claims(optimizer, lookup)))
+    return Report((*check_defaults(optimizer), *check_claims(optimizer, lookup, rates=rates)))
 
 
 def check_defaults(optimizer: Optimizer) -> Iterator[Verdict]:
@@ -53,14 +54,19 @@ def check_defaults(optimizer: Optimizer) -> Iterator[Verdict]:
 _GRAVITY = {Outcome.REFUTED: 0, Outcome.UNKNOWN: 1, Outcome.PROVED: 2}
 
 
-def check_claims(optimizer: Optimizer, lookup: Lookup | None = None) -> Iterator[Verdict]:
-    """The verdicts on `prove` and `expect refuted`, with the flags at their defaults."""
+def check_claims(
+    optimizer: Optimizer, lookup: Lookup | None = None, *, rates: bool = False
+) -> Iterator[Verdict]:
+    """The verdicts on `prove`, `expect refuted` and `estimate`, with the flags at their defaults."""
     context = Context(specialise(optimizer, {}))
     for claim in optimizer.claims:
-        (verdict,) = _guarded(partial(_claims, claim, context, lookup), "")
+        if claim.estimate:
+            (verdict,) = _guarded(partial(_estimates, claim, context, rates), "")
+        else:
+            (verdict,) = _guarded(partial(_claims, claim, context, lookup), "")
         yield replace(
             verdict,
-            claim=print_claim(claim).removeprefix("expect refuted ").removeprefix("prove "),
+            claim=print_claimed(claim),
             declared=True,
             expected_refuted=claim.refuted,
             span=claim.span,
@@ -69,6 +75,15 @@ def check_claims(optimizer: Optimizer, lookup: Lookup | None = None) -> Iterator
 
 def _default(place: str, context: Context) -> tuple[Verdict, ...]:
     return tuple(find(place)(context))
+
+
+def _estimates(claim: syntax.Claim, context: Context, run: bool) -> tuple[Verdict, ...]:
+    kind = kind_of(claim)
+    if kind not in ESTIMATES:
+        residual = f"this cannot be estimated; there are {', '.join(sorted(ESTIMATES))}"
+        return (Verdict("", Outcome.UNKNOWN, residual=residual),)
+    found: Verdict = find(ESTIMATES[kind])(claim, context, run)
+    return (found,)
 
 
 def _claims(claim: syntax.Claim, context: Context, lookup: Lookup | None) -> tuple[Verdict, ...]:
@@ -80,6 +95,9 @@ def _claim(claim: syntax.Claim, context: Context, lookup: Lookup | None) -> Verd
     if kind in CHECKS:
         verdicts = _default(CHECKS[kind], context)
         return min(verdicts, key=lambda verdict: _GRAVITY[verdict.outcome])
+    if kind in ESTIMATES:
+        residual = f"it is found numerically, and never proved: write `estimate {kind}(...)`"
+        return Verdict("", Outcome.UNKNOWN, residual=residual)
     if kind not in CLAIMS:
         known = ", ".join(sorted({*CLAIMS, *CHECKS}))
         return Verdict("", Outcome.UNKNOWN, residual=f"there is no claim of this form; there are {known}")

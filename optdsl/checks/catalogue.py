@@ -42,6 +42,12 @@ CLAIMS: dict[str, str] = {
     "stable": "stability:claim_stable",
     "step": "step_bound:claim_step",
 }
+ESTIMATES: dict[str, str] = {
+    "rate": "rates:estimate_rate",
+    "worst_case": "rates:estimate_worst_case",
+}
+"""What `estimate` can ask for: `estimate(claim, context, run) -> Verdict`, NOT_RUN unless `run`."""
+
 NAMES_ANOTHER = frozenset(("reduces", "equivalent", "same_oracle"))
 
 

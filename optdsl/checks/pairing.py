@@ -29,7 +29,7 @@ from optdsl.language.optimizer import (
     Role,
     State,
 )
-from optdsl.language.printer import print_claim, print_expr
+from optdsl.language.printer import print_claimed, print_expr
 from optdsl.language.scope import Scope
 from optdsl.language.specialise import specialise
 
@@ -41,7 +41,7 @@ class UnreadableError(Exception):
 
 
 def claim_text(claim: syntax.Claim) -> str:
-    return print_claim(claim).removeprefix("expect refuted ").removeprefix("prove ")
+    return print_claimed(claim)
 
 
 def meaning(expr: syntax.Expr, names: Iterable[str], kind: Kind = Kind.REAL) -> Expr:

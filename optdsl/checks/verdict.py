@@ -1,4 +1,7 @@
-"""What a check says: proved, refuted or unknown, and why. Never a boolean."""
+"""What a check says: proved, refuted or unknown, and why. Never a boolean.
+
+An `estimate` is none of these: what was found for it is certified numerically, when it was asked to be run.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,9 +16,11 @@ class Outcome(StrEnum):
     PROVED = "proved"
     REFUTED = "refuted"
     UNKNOWN = "unknown"
+    ESTIMATED = "certified numerically"
+    NOT_RUN = "not run"
 
     def __bool__(self) -> NoReturn:
-        raise TypeError("a verdict has three values: compare it with Outcome.PROVED")
+        raise TypeError("a verdict is no truth value: compare it with Outcome.PROVED")
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Verdict:
 
     derivation   the steps of a proof, or of the search for one, as lines of text
     witness      with REFUTED: the case that a reader can work out by hand
-    residual     with UNKNOWN: what was left over, and which fact would help
+    residual     with UNKNOWN: what was left over, and which fact would help; with NOT_RUN: what runs it
     assumptions  what the verdict rests on besides the spec (such as independent gradients)
     """
 
@@ -61,9 +66,9 @@ class Verdict:
     expected_refuted: bool = False  # `expect refuted`
 
     def __bool__(self) -> NoReturn:
-        raise TypeError("a verdict has three values: look at .outcome")
+        raise TypeError("a verdict is no truth value: look at .outcome")
 
     @property
     def verdict(self) -> str:
-        """ "proved", "refuted" or "unknown"."""
+        """The outcome as text: "proved", "refuted", "unknown"..."""
         return str(self.outcome)

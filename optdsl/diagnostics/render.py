@@ -152,6 +152,11 @@ def json_findings(diagnostics: Iterable[Diagnostic], source: Source | None) -> I
         )
 
 
+def json_estimate(source: Source, claim: str, outcome: str, text: str) -> str:
+    """What was certified numerically, or not run; no finding."""
+    return _object(kind="estimate", file=source.name, claim=claim, outcome=outcome, text=text)
+
+
 def json_summary(diagnostics: Iterable[Diagnostic]) -> str:
     """The last line of a report."""
     errors, warnings = _count(diagnostics)

@@ -34,7 +34,7 @@ CHARACTER_ADVICE = {
 BUILT_IN = frozenset({"theta", "g", "t", "E", "inf", "true", "false"})
 _WORDS = frozenset(
     "optimizer transform schedule objective wrapper hyper flag state input start when else end prove expect "
-    "if then and or not mod in as over".split()
+    "estimate if then and or not mod in as over".split()
 )
 _CALLER = frozenset("self cls params closure maximize foreach fused capturable differentiable mode".split())
 

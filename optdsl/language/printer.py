@@ -75,7 +75,13 @@ def print_statement(statement: syntax.Statement) -> str:
 
 
 def print_claim(claim: syntax.Claim) -> str:
-    text = ("expect refuted " if claim.refuted else "prove ") + print_expr(claim.left)
+    word = "expect refuted" if claim.refuted else "estimate" if claim.estimate else "prove"
+    return f"{word} {print_claimed(claim)}"
+
+
+def print_claimed(claim: syntax.Claim) -> str:
+    """The claim without the word before it."""
+    text = print_expr(claim.left)
     if claim.iff is not None:
         return f"{text} iff {print_expr(claim.iff)}"
     if claim.right is not None:

@@ -192,6 +192,7 @@ class Claim:
     free: tuple[str, ...] = ()
     substitution: tuple[Argument, ...] = ()
     refuted: bool = False  # `expect refuted`
+    estimate: bool = False  # `estimate`
     span: Span = _span()
 
 

@@ -231,6 +231,10 @@ class TreeBuilder(Transformer[Token, Any]):
         claim: syntax.Claim = children[-1]
         return replace(claim, span=_span(*children), refuted=True)
 
+    def estimate(self, children: Children) -> syntax.Claim:
+        claim: syntax.Claim = children[-1]
+        return replace(claim, span=_span(*children), estimate=True)
+
     def claim(self, children: Children) -> syntax.Claim:
         left, right = _values(_Relation, children)
         when, equals = _values(_Condition, children) or (None, None)

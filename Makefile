@@ -39,7 +39,7 @@ bench: $(STAMP)
 # torch comes by way of constraints.txt only: unpinned it brings gigabytes of CUDA along.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,torch]"
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev,torch,rates]"
 	@touch $@
 
 clean:

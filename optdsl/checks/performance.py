@@ -16,10 +16,13 @@ from fractions import Fraction
 from itertools import permutations
 from math import ceil, floor, log10
 
-from optdsl.checks.semidefinite import Expression, Statement, Vector, holds, rounded, solve
+from optdsl.checks.semidefinite import Expression, Statement, holds, rounded, solve
 
 ONE, ZERO = Fraction(1), Fraction(0)
 DIGITS = 6
+
+Vector = tuple[Fraction, ...]
+"""Over a basis of starts and gradients."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +56,19 @@ class Sample:
     value: int | None
 
 
-def interpolation(samples: Sequence[Sample], m: Fraction, count: int) -> tuple[Expression, ...]:
+def interpolation(samples: Sequence[Sample], m: Fraction) -> tuple[Expression, ...]:
     """What is nonnegative for every pair of samples of an m-strongly convex function, L = 1."""
     found = []
     for i, j in permutations(samples, 2):
         dx, dg = _minus(i.point, j.point), _minus(i.gradient, j.gradient)
-        form = _square(dg) + _square(dx) * m - _times(dg, dx) * (2 * m)
-        values = [ZERO] * count
-        if i.value is not None:
-            values[i.value] += 1
-        if j.value is not None:
-            values[j.value] -= 1
-        quadratic = _times(j.gradient, dx) + form * (1 / (2 * (1 - m)))
-        found.append(_with(values, quadratic * Fraction(-1)))
+        curved = _times(dg, dg) + _times(dx, dx) * m - _times(dg, dx) * (2 * m)
+        values = Expression(_value(i)) - Expression(_value(j))
+        found.append(values - _times(j.gradient, dx) - curved * (1 / (2 * (1 - m))))
     return tuple(found)
+
+
+def _value(sample: Sample) -> dict[int, Fraction]:
+    return {} if sample.value is None else {sample.value: ONE}
 
 
 def _minus(x: Vector, y: Vector) -> Vector:
@@ -74,30 +76,22 @@ def _minus(x: Vector, y: Vector) -> Vector:
 
 
 def _times(x: Vector, y: Vector) -> Expression:
-    """The product of two vectors of the basis, without function values."""
-    return Expression((), tuple(tuple((a * d + b * c) / 2 for b, d in zip(x, y, strict=True))
-                                for a, c in zip(x, y, strict=True)))  # fmt: skip
+    """The product of two vectors of the basis."""
+    found: dict[tuple[int, int], Fraction] = {}
+    for i, a in enumerate(x):
+        for j, b in enumerate(y):
+            if a and b:
+                place = (min(i, j), max(i, j))
+                found[place] = found.get(place, ZERO) + (a * b if i == j else a * b / 2)
+    return Expression({}, {place: value for place, value in found.items() if value})
 
 
-def _square(x: Vector) -> Expression:
-    return _times(x, x)
+def _unit(size: int, place: int) -> Vector:
+    return tuple(ONE if i == place else ZERO for i in range(size))
 
 
-def _with(values: Sequence[Fraction], quadratic: Expression) -> Expression:
-    return Expression(tuple(values), quadratic.form)
-
-
-def _unit(size: int, *places: int) -> Vector:
-    return tuple(ONE if i in places else ZERO for i in range(size))
-
-
-def _identity(size: int, count: int, factor: Fraction = ONE) -> Expression:
-    rows = tuple(tuple(factor if i == j else ZERO for j in range(size)) for i in range(size))
-    return Expression((ZERO,) * count, rows)
-
-
-def _nothing(size: int, count: int) -> Expression:
-    return _identity(size, count, ZERO)
+def _identity(size: int) -> Expression:
+    return Expression({}, {(i, i): ONE for i in range(size)})
 
 
 # --- rates -----------------------------------------------------------------------------------------
@@ -131,39 +125,43 @@ def certified(step: Step, m: Fraction, rho: Fraction) -> Rate | None:
     places = [(i, j) for j in range(n + 1) for i in range(j + 1)]
     weight, margin = len(places), len(places) + 1
 
-    def lyapunov(z: Sequence[Vector], value: int, count: int) -> list[tuple[int, Expression]]:
-        parts = []
-        for k, (i, j) in enumerate(places):
-            parts.append((k, _with((ZERO,) * count, _times(z[i], z[j]) * Fraction(1 if i == j else 2))))
-        values = [ONE if i == value else ZERO for i in range(count)]
-        return [*parts, (weight, _with(values, _nothing(len(z[0]), 0)))]
+    def lyapunov(z: Sequence[Vector], value: int) -> list[tuple[int, Expression]]:
+        parts = [(k, _times(z[i], z[j]) * Fraction(1 if i == j else 2)) for k, (i, j) in enumerate(places)]
+        return [*parts, (weight, Expression({value: ONE}))]
 
-    before = lyapunov((*x, g), 0, 2)
-    later = lyapunov((*after, g_next), 1, 2)
     falls = Statement(
-        _nothing(size, 2),
+        size,
+        Expression(),
         (
-            *((k, old * rho**2 - new) for (k, old), (_, new) in zip(before, later, strict=True)),
-            (margin, _identity(size, 2, -ONE)),
+            *(
+                (k, old * rho**2 - new)
+                for (k, old), (_, new) in zip(
+                    lyapunov((*x, g), 0), lyapunov((*after, g_next), 1), strict=True
+                )
+            ),
+            (margin, -_identity(size)),
         ),
-        interpolation((here, there, minimiser), m, 2),
+        interpolation((here, there, minimiser), m),
     )
     small = [_unit(n + 1, i) for i in range(n + 1)]
     now = Sample(_combined(step.c, small[:n]), small[n], 0)
     at_rest = Sample((ZERO,) * (n + 1), (ZERO,) * (n + 1), None)
-    own = lyapunov(small, 0, 1)
+    own = lyapunov(small, 0)
     positive = Statement(
-        _nothing(n + 1, 1),
-        (*own, (margin, _identity(n + 1, 1, -ONE))),
-        interpolation((now, at_rest), m, 1),
+        n + 1,
+        Expression(),
+        (*own, (margin, -_identity(n + 1))),
+        interpolation((now, at_rest), m),
     )
     # All of this may be multiplied by any number: P and the weight are kept within one.
+    one = _identity(1)
     bounds = [
-        Statement(_identity(n + 1, 0), tuple((k, _with((), part) * sign) for k, part in own[:-1]))
+        statement
         for sign in (ONE, -ONE)
-    ]
-    bounds += [
-        Statement(Expression((), ((ONE,),)), ((weight, Expression((), ((sign,),))),)) for sign in (ONE, -ONE)
+        for statement in (
+            Statement(n + 1, _identity(n + 1), tuple((k, part * sign) for k, part in own[:-1])),
+            Statement(1, one, ((weight, one * sign),)),
+        )
     ]
     cost = [0] * (margin + 1)
     cost[margin] = -1
@@ -206,16 +204,15 @@ def worst_case(steps: Sequence[Step], m: Fraction, starts: Vector) -> Fraction |
         Sample(x[0], _unit(size, n + 1), n),
         Sample((ZERO,) * size, (ZERO,) * size, None),
     ]
-    given = interpolation(samples, m, n + 1)
-    start = _with((ZERO,) * (n + 1), _square(_unit(size, 0)))
-    last = Expression(_unit(n + 1, n), _nothing(size, 0).form)
-    least = solve([Statement(last * -ONE, ((0, start),), given)], [1])
+    given = interpolation(samples, m)
+    start, last = _times(_unit(size, 0), _unit(size, 0)), Expression({n: ONE})
+    least = solve([Statement(size, -last, ((0, start),), given)], [1])
     if least is None:
         return None
     # The least leaves no room to round in: a little more, and then as much room as there is.
     for slack in (10**-6, 10**-5, 10**-4):
         tau = _up(least.unknowns[0] * (1 + slack) + 1e-9)
-        bound = Statement(start * tau - last, ((0, _identity(size, n + 1, -ONE)),), given)
+        bound = Statement(size, start * tau - last, ((0, -_identity(size)),), given)
         found = solve([bound], [-1])
         if found is not None and holds(bound, (ZERO,), found.multipliers[0]):
             return tau

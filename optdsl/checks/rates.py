@@ -63,7 +63,7 @@ def estimate_rate(claim: syntax.Claim, context: Context, run: bool) -> Verdict:
         return Verdict(text, Outcome.UNKNOWN, residual=str(error))
     if found is None:
         return _no_certificate(text, lines)
-    over = "" if size == 1 else f"/{size}"
+    over = "" if size == 1 else f"/{_exact(size)}"
     z = ", ".join(("theta - x*", *linear.names[1:], f"g{over}"))
     lines += [
         f"V = z'Pz + p*(f - f*){over} with z = ({z}) falls by rho^2 in every step, where",
@@ -71,7 +71,8 @@ def estimate_rate(claim: syntax.Claim, context: Context, run: bool) -> Verdict:
         "found by semidefinite programming; the inequalities were checked in ball arithmetic",
     ]
     summary = (
-        f"|theta[t] - x*| <= c*{_decimal(found.rho)}^t for every {size}-smooth, {m}-strongly convex loss"
+        f"|theta[t] - x*| <= c*{_decimal(found.rho)}^t for every "
+        f"{_exact(size)}-smooth, {_exact(m)}-strongly convex loss"
     )
     return Verdict(text, Outcome.ESTIMATED, summary, tuple(lines), assumptions=ASSUMING)
 
@@ -107,9 +108,10 @@ def estimate_worst_case(claim: syntax.Claim, context: Context, run: bool) -> Ver
         f"a sum of the inequalities between {n + 2} points of such a loss (theta[{n}] and x* among them)",
         "found by semidefinite programming; the inequalities were checked in ball arithmetic",
     ]
-    convex = f"{m}-strongly convex" if m else "convex"
-    bounded = f"f(theta[{n}]) - f* <= {_decimal(tau)}*{size}*|theta[0] - x*|^2"
-    summary = f"{bounded} for every {size}-smooth, {convex} loss"
+    convex = f"{_exact(m)}-strongly convex" if m else "convex"
+    factor = _decimal(tau) if size == 1 else f"{_decimal(tau)}*{_exact(size)}"
+    bounded = f"f(theta[{n}]) - f* <= {factor}*|theta[0] - x*|^2"
+    summary = f"{bounded} for every {_exact(size)}-smooth, {convex} loss"
     return Verdict(text, Outcome.ESTIMATED, summary, tuple(lines), assumptions=ASSUMING)
 
 
@@ -121,9 +123,9 @@ def _no_certificate(text: str, lines: Sequence[str]) -> Verdict:
 def _reason(error: Exception) -> str:
     match error:
         case NotLinearError():
-            return f"not linear with constant coefficients: {error}"
+            return f"only linear steps can be certified; {error}"
         case NeedCaseError():
-            return "not linear with constant coefficients: a line has cases"
+            return "only linear steps can be certified; a line has cases"
         case NoFormError():
             return "a step has no value at these hypers"
         case _:
@@ -270,7 +272,7 @@ def _dot(x: Sequence[Fraction], y: Sequence[Fraction]) -> Fraction:
 
 
 def _where(values: Mapping[str, Fraction]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in values.items()) or "no hypers"
+    return ", ".join(f"{name} = {_exact(value)}" for name, value in values.items()) or "no hypers"
 
 
 def _matrices(linear: Linear, size: Fraction) -> list[str]:
@@ -293,6 +295,11 @@ def _row(row: Sequence[Fraction]) -> str:
 
 def _short(value: Fraction) -> str:
     return f"{float(value):.6g}"
+
+
+def _exact(value: Fraction) -> str:
+    """As a short decimal, where it is one."""
+    return _short(value) if Fraction(_short(value)) == value else str(value)
 
 
 def _decimal(value: Fraction) -> str:

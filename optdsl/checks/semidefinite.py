@@ -8,20 +8,20 @@ arithmetic, so that no solver's tolerance is trusted.
 Not done here: which inequalities and statements; see `performance`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import sqrt
+from typing import TypeVar
 
 from flint import arb, ctx, fmpq
-
-Vector = tuple[Fraction, ...]
-Form = tuple[Vector, ...]
 
 INSTALL = "worst-case rates need an SDP solver: pip install 'optdsl[rates]'"
 ROUNDED = 2**60  # denominators of what the solver found
 BITS = 256
 NONE = Fraction(0)
+USABLE = frozenset(("Solved", "AlmostSolved", "InsufficientProgress", "MaxIterations"))
+"""How the solver may end: `holds` decides what its answer is worth."""
 
 
 class NoSolverError(Exception):
@@ -30,29 +30,45 @@ class NoSolverError(Exception):
 
 @dataclass(frozen=True)
 class Expression:
-    """values . f + z' form z, over a fixed number of function values and a basis z."""
+    """values . f + z' M z, over function values f and a basis z, without zeros: `form` has M's upper half."""
 
-    values: Vector
-    form: Form
+    values: Mapping[int, Fraction] = field(default_factory=dict)
+    form: Mapping[tuple[int, int], Fraction] = field(default_factory=dict)
 
     def __add__(self, other: "Expression") -> "Expression":
-        values = tuple(x + y for x, y in zip(self.values, other.values, strict=True))
-        rows = zip(self.form, other.form, strict=True)
-        return Expression(values, tuple(tuple(x + y for x, y in zip(*row, strict=True)) for row in rows))
+        return Expression(_sum(self.values, other.values), _sum(self.form, other.form))
 
     def __mul__(self, factor: Fraction) -> "Expression":
-        return Expression(
-            tuple(x * factor for x in self.values), tuple(tuple(x * factor for x in row) for row in self.form)
-        )
+        if not factor:
+            return Expression()
+        values = {i: x * factor for i, x in self.values.items()}
+        return Expression(values, {place: x * factor for place, x in self.form.items()})
 
     def __sub__(self, other: "Expression") -> "Expression":
-        return self + other * Fraction(-1)
+        return self + -other
+
+    def __neg__(self) -> "Expression":
+        return self * Fraction(-1)
+
+
+K = TypeVar("K")
+
+
+def _sum(x: Mapping[K, Fraction], y: Mapping[K, Fraction]) -> dict[K, Fraction]:
+    found = dict(x)
+    for key, value in y.items():
+        if total := found.get(key, NONE) + value:
+            found[key] = total
+        else:
+            del found[key]
+    return found
 
 
 @dataclass(frozen=True)
 class Statement:
-    """known + sum u[i]*parts[i] >= 0, wherever every one of `given` is nonnegative."""
+    """known + sum u[i]*parts[i] >= 0, wherever every one of `given` is nonnegative; `size` is z's."""
 
+    size: int
     known: Expression
     parts: tuple[tuple[int, Expression], ...]
     given: tuple[Expression, ...] = ()
@@ -76,59 +92,46 @@ def solve(statements: Sequence[Statement], cost: Sequence[int]) -> Solution | No
         raise NoSolverError(INSTALL) from error
 
     width = len(cost) + sum(len(statement.given) for statement in statements)
-    rows: list[list[float]] = []  # rows*x + slack = right, the slack in the cone
+    # rows*x + slack = right, the slack in the cones: equalities, then multipliers, then a form a statement.
+    rows: list[dict[int, float]] = []
     right: list[float] = []
-    equal, cones = [], []
+    forms: list[tuple[dict[int, float], float]] = []
+    sizes = [clarabel.PSDTriangleConeT(statement.size) for statement in statements]
     column = len(cost)
-    forms = []
     for statement in statements:
-        terms = [*statement.parts]
-        terms += [(column + i, given * Fraction(-1)) for i, given in enumerate(statement.given)]
+        terms = [*statement.parts, *((column + i, -given) for i, given in enumerate(statement.given))]
         column += len(statement.given)
-        for i, value in enumerate(statement.known.values):
-            equal.append(_row(width, {k: -float(term.values[i]) for k, term in terms}))
-            right.append(float(value))
-        forms.append((statement.known, terms))
-    rows += equal
-    cones.append(clarabel.ZeroConeT(len(equal)))
-    for k in range(len(cost), width):
-        rows.append(_row(width, {k: -1.0}))
-        right.append(0.0)
-    cones.append(clarabel.NonnegativeConeT(width - len(cost)))
-    for known, terms in forms:
-        size = len(known.form)
-        for j in range(size):
-            for i in range(j + 1):
-                scale = 1.0 if i == j else sqrt(2)
-                rows.append(_row(width, {k: -scale * float(term.form[i][j]) for k, term in terms}))
-                right.append(scale * float(known.form[i][j]))
-        cones.append(clarabel.PSDTriangleConeT(size))
+        for i in {i for _, term in terms for i in term.values} | {*statement.known.values}:
+            rows.append({k: -float(term.values[i]) for k, term in terms if i in term.values})
+            right.append(float(statement.known.values.get(i, 0)))
+        for place in ((i, j) for j in range(statement.size) for i in range(j + 1)):
+            scale = 1.0 if place[0] == place[1] else sqrt(2)
+            row = {k: -scale * float(term.form[place]) for k, term in terms if place in term.form}
+            forms.append((row, scale * float(statement.known.form.get(place, 0))))
+    cones = [clarabel.ZeroConeT(len(rows)), clarabel.NonnegativeConeT(width - len(cost)), *sizes]
+    rows += [{k: -1.0} for k in range(len(cost), width)]
+    right += [0.0] * (width - len(cost))
+    rows += [row for row, _ in forms]
+    right += [value for _, value in forms]
+    entries = [(i, k, value) for i, row in enumerate(rows) for k, value in row.items()]
+    down, across, values = (list(part) for part in zip(*entries, strict=True))
+    matrix = sparse.csc_matrix((values, (down, across)), shape=(len(rows), width))
     settings = clarabel.DefaultSettings()
     settings.verbose = False
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-10
     settings.max_iter = 100
     objective = np.array([*map(float, cost), *[0.0] * (width - len(cost))])
-    solver = clarabel.DefaultSolver(
-        sparse.csc_matrix((width, width)), objective, sparse.csc_matrix(np.array(rows)), np.array(right),
-        cones, settings,
-    )  # fmt: skip
-    found = solver.solve()
-    values = [float(x) for x in found.x]
-    if str(found.status) not in ("Solved", "AlmostSolved", "InsufficientProgress", "MaxIterations"):
+    none = sparse.csc_matrix((width, width))
+    found = clarabel.DefaultSolver(none, objective, matrix, np.array(right), cones, settings).solve()
+    if str(found.status) not in USABLE:
         return None
+    solution = [float(x) for x in found.x]
     multipliers = []
     column = len(cost)
     for statement in statements:
-        multipliers.append(tuple(values[column : column + len(statement.given)]))
+        multipliers.append(tuple(solution[column : column + len(statement.given)]))
         column += len(statement.given)
-    return Solution(tuple(values[: len(cost)]), tuple(multipliers))
-
-
-def _row(width: int, entries: dict[int, float]) -> list[float]:
-    row = [0.0] * width
-    for k, entry in entries.items():
-        row[k] += entry
-    return row
+    return Solution(tuple(solution[: len(cost)]), tuple(multipliers))
 
 
 # --- checked ---------------------------------------------------------------------------------------
@@ -143,14 +146,12 @@ def holds(statement: Statement, unknowns: Sequence[Fraction], multipliers: Seque
     for factor, given in zip(factors, statement.given, strict=True):
         rest = rest - given * factor
     # What rounding left of the function values is taken up by what is given of one value alone.
-    for i, value in enumerate(rest.values):
-        if not value:
-            continue
+    for i, value in rest.values.items():
         single = next((given for given in statement.given if _only(given, i, value)), None)
         if single is None:
             return False
         rest = rest - single * (value / single.values[i])
-    return not any(rest.values) and _positive_definite(rest.form)
+    return not rest.values and _positive_definite(statement.size, rest)
 
 
 def rounded(value: float) -> Fraction:
@@ -159,21 +160,22 @@ def rounded(value: float) -> Fraction:
 
 def _only(given: Expression, i: int, value: Fraction) -> bool:
     """Whether it has the i-th function value and no other, with the sign of `value`."""
-    others = any(x for k, x in enumerate(given.values) if k != i)
-    return not others and given.values[i] * value > 0
+    return given.values.keys() == {i} and given.values[i] * value > 0
 
 
-def _positive_definite(form: Form) -> bool:
+def _positive_definite(size: int, expression: Expression) -> bool:
     """Whether every pivot of Gauss's elimination is positive, for sure."""
     before, ctx.prec = ctx.prec, BITS
     try:
-        rows = [[arb(fmpq(x.numerator, x.denominator)) for x in row] for row in form]
+        rows = [[arb(0)] * size for _ in range(size)]
+        for (i, j), x in expression.form.items():
+            rows[i][j] = rows[j][i] = arb(fmpq(x.numerator, x.denominator))
         for i, row in enumerate(rows):
             if not row[i] > 0:
                 return False
             for below in rows[i + 1 :]:
                 factor = below[i] / row[i]
-                for k in range(i + 1, len(row)):
+                for k in range(i + 1, size):
                     below[k] -= factor * row[k]
         return True
     finally:

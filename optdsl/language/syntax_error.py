@@ -120,7 +120,7 @@ def _found(found: str) -> str:
 
 
 def _expected(expected: set[str]) -> str:
-    if expected & _STATEMENTS:
+    if expected & _STATEMENTS - {"WHEN"}:  # a claim may go on with `when`
         return "a statement"
     if expected >= _EXPRESSION_STARTS - {"E", "IF", "TRUE", "FALSE"}:
         return "an expression"

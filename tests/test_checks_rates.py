@@ -3,17 +3,20 @@
 The tests that need the solver are skipped where `optdsl[rates]` is not installed.
 """
 
+import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optdsl import checks, driver
+from optdsl import checks, cli, driver
 from optdsl.checks.performance import Step, certified, interpolation
 from optdsl.checks.semidefinite import Expression, Statement, holds
 from optdsl.checks.verdict import Outcome, Verdict
@@ -228,3 +231,59 @@ def test_a_certified_rate_is_at_least_that_of_every_quadratic(lr: int, mu: int, 
     for h in np.linspace(0.1, 1, 10):
         radius = max(abs(np.linalg.eigvals(a + h * np.outer(b, c))))
         assert radius <= float(found.rho) + 1e-7
+
+
+# --- the command line ------------------------------------------------------------------------------
+
+GOOD = "optimizer Good\nhyper lr = 1e-3 in [0, inf)\ntheta[t] = theta[t-1] - lr*g[t]\n"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def optdsl(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command line in an empty folder: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return (cli.main(arguments), *capsys.readouterr())
+
+    return run
+
+
+def test_estimates_are_told_and_run_only_when_asked(optdsl: Run) -> None:
+    Path("good.opt").write_text(f"{GOOD}estimate rate(L = 1, m = 0.1)\n")
+    told = optdsl("check", "--strict", "good.opt")
+    assert told[0] == 0
+    assert told[1].splitlines()[1:] == ["good.opt: not run: rate(L = 1, m = 0.1): --rates runs it"]
+    (line, summary) = optdsl("check", "good.opt", "--format", "json")[1].splitlines()
+    assert json.loads(line).items() >= {"kind": "estimate", "outcome": "not run", "file": "good.opt"}.items()
+    assert json.loads(summary)["kind"] == "summary"
+    assert "not run  rate(L = 1, m = 0.1)" in optdsl("explain", "good.opt")[1]
+
+
+@solver
+def test_estimates_are_run_when_asked(optdsl: Run) -> None:
+    Path("good.opt").write_text(f"{GOOD}estimate rate(L = 1, m = 0.1) when lr = 1\n")
+    told = optdsl("check", "--strict", "--rates", "good.opt")
+    assert (told[0], told[2]) == (0, "")
+    # gd at lr = 1/L: 1 - m/L, and the next number of six digits
+    bound = "|theta[t] - x*| <= c*0.900001^t for every 1-smooth, 0.1-strongly convex loss"
+    claim = "rate(L = 1, m = 0.1) when lr = 1"
+    assert told[1].splitlines()[1:] == [f"good.opt: certified numerically: {claim}: {bound}"]
+    line = optdsl("check", "good.opt", "--rates", "--format", "json")[1].splitlines()[0]
+    assert json.loads(line).items() >= {
+        "kind": "estimate", "outcome": "certified numerically", "claim": claim, "text": bound,
+    }.items()  # fmt: skip
+    explained = optdsl("explain", "--rates", "good.opt")[1]
+    assert f"certified numerically  {claim}: {bound}" in explained
+    assert "semidefinite programming" in explained
+    assert "proved   rate" not in explained
+
+
+def test_without_the_solver_a_line_says_what_to_install(optdsl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "clarabel", None)  # an import of it fails
+    Path("good.opt").write_text(f"{GOOD}estimate rate(L = 1, m = 0.1)\n")
+    told = optdsl("check", "--rates", "good.opt")
+    assert told[0] == 0
+    assert "warning[OD602]" in told[2]
+    assert "pip install 'optdsl[rates]'" in told[2]

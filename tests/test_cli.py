@@ -64,45 +64,6 @@ def test_clean_specs(optdsl: Run) -> None:
     assert optdsl("check", "--quiet", "good.opt") == Result(0, "", "")
 
 
-def test_estimates_are_told_and_run_only_when_asked(optdsl: Run) -> None:
-    Path("good.opt").write_text(f"{GOOD}estimate rate(L = 1, m = 0.1)\n")
-    told = optdsl("check", "--strict", "good.opt")
-    assert told.code == 0
-    assert told.out.splitlines()[1:] == ["good.opt: not run: rate(L = 1, m = 0.1): --rates runs it"]
-    (line, summary) = optdsl("check", "good.opt", "--format", "json").out.splitlines()
-    assert json.loads(line).items() >= {"kind": "estimate", "outcome": "not run", "file": "good.opt"}.items()
-    assert json.loads(summary)["kind"] == "summary"
-    assert "not run  rate(L = 1, m = 0.1)" in optdsl("explain", "good.opt").out
-
-
-def test_estimates_are_run_when_asked(optdsl: Run) -> None:
-    pytest.importorskip("clarabel", reason="needs optdsl[rates]")
-    Path("good.opt").write_text(f"{GOOD}estimate rate(L = 1, m = 0.1) when lr = 1\n")
-    told = optdsl("check", "--strict", "--rates", "good.opt")
-    assert (told.code, told.err) == (0, "")
-    # gd at lr = 1/L: 1 - m/L, and the next number of six digits
-    bound = "|theta[t] - x*| <= c*0.900001^t for every 1-smooth, 0.1-strongly convex loss"
-    claim = "rate(L = 1, m = 0.1) when lr = 1"
-    assert told.out.splitlines()[1:] == [f"good.opt: certified numerically: {claim}: {bound}"]
-    line = optdsl("check", "good.opt", "--rates", "--format", "json").out.splitlines()[0]
-    assert json.loads(line).items() >= {
-        "kind": "estimate", "outcome": "certified numerically", "claim": claim, "text": bound,
-    }.items()  # fmt: skip
-    explained = optdsl("explain", "--rates", "good.opt").out
-    assert f"certified numerically  {claim}: {bound}" in explained
-    assert "checked in ball arithmetic" in explained
-    assert "proved   rate" not in explained
-
-
-def test_without_the_solver_a_line_says_what_to_install(optdsl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "clarabel", None)  # an import of it fails
-    Path("good.opt").write_text(f"{GOOD}estimate rate(L = 1, m = 0.1)\n")
-    told = optdsl("check", "--rates", "good.opt")
-    assert told.code == 0
-    assert "warning[OD602]" in told.err
-    assert "pip install 'optdsl[rates]'" in told.err
-
-
 def test_findings_of_several_files(optdsl: Run) -> None:
     result = optdsl("check", "bad.opt", "good.opt", "warned.opt")
     assert (result.code, result.out.startswith("good.opt: clean")) == (1, True)

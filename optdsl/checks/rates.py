@@ -68,7 +68,8 @@ def estimate_rate(claim: syntax.Claim, context: Context, run: bool) -> Verdict:
     lines += [
         f"V = z'Pz + p*(f - f*){over} with z = ({z}) falls by rho^2 in every step, where",
         f"P = {_rows(found.p)}, p = {_short(found.weight)}",
-        "found by semidefinite programming; the inequalities were checked in ball arithmetic",
+        "found by semidefinite programming; that V falls, and is positive definite, was checked in ball",
+        "arithmetic; c is a constant of the start",
     ]
     summary = (
         f"|theta[t] - x*| <= c*{_decimal(found.rho)}^t for every "

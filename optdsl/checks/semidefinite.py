@@ -11,7 +11,7 @@ Not done here: which inequalities and statements; see `performance`.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import sqrt
+from math import isfinite, sqrt
 from typing import TypeVar
 
 from flint import arb, ctx, fmpq
@@ -123,9 +123,9 @@ def solve(statements: Sequence[Statement], cost: Sequence[int]) -> Solution | No
     objective = np.array([*map(float, cost), *[0.0] * (width - len(cost))])
     none = sparse.csc_matrix((width, width))
     found = clarabel.DefaultSolver(none, objective, matrix, np.array(right), cones, settings).solve()
-    if str(found.status) not in USABLE:
-        return None
     solution = [float(x) for x in found.x]
+    if str(found.status) not in USABLE or not all(map(isfinite, solution)):
+        return None
     multipliers = []
     column = len(cost)
     for statement in statements:

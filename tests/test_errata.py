@@ -2,6 +2,7 @@
 
 `errata/` holds what lecture notes and papers print, `bugs/` what public libraries had, as their headers say.
 Every `expect refuted` line has to be refuted by the checker from the equations alone, every `prove` proved.
+`errata/unreadable/` holds what is not even a spec: the front end says so. `docs/errata.md` is the whole list.
 """
 
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 
 from optdsl import checks, driver
 from optdsl.checks.verdict import Outcome
-from optdsl.diagnostics import Source
+from optdsl.diagnostics import OptdslError, Source
 from optdsl.files import library_names
 from optdsl.language.optimizer import Optimizer
 from optdsl.library import lookup
 
 HERE = Path(__file__).parent
+UNREADABLE = sorted((HERE / "errata" / "unreadable").glob("*.opt"))
 CASES = sorted([*(HERE / "errata").glob("*.opt"), *(HERE / "bugs").glob("*.opt")])
 
 
@@ -39,6 +41,12 @@ def test_it_is_refuted(path: Path) -> None:
         expected = Outcome.REFUTED if verdict.expected_refuted else Outcome.PROVED
         assert verdict.outcome is expected, (verdict.claim, verdict.summary, verdict.residual)
         assert not verdict.expected_refuted or verdict.witness is not None
+
+
+@pytest.mark.parametrize("path", UNREADABLE, ids=lambda path: path.stem)
+def test_it_is_not_a_spec(path: Path) -> None:
+    with pytest.raises(OptdslError):
+        meaning(path)
 
 
 @pytest.mark.parametrize("name", library_names())

@@ -197,7 +197,7 @@ def units(context: Context) -> Iterator[Verdict]:
         _, found = infer(context)
     except Clash as clash:
         text = context.optimizer.source.slice(clash.span) if context.optimizer.source else "a sum"
-        summary = f"`{text}` puts {shown(clash.left)} and {shown(clash.right)} together"
+        summary = f"`{text}` puts {_apart(clash)} together"
         witness = Witness({}, (), summary)
         yield Verdict("units", Outcome.REFUTED, summary, witness=witness, span=clash.span)
         return
@@ -206,6 +206,13 @@ def units(context: Context) -> Iterator[Verdict]:
     yield Verdict(
         "units", Outcome.PROVED, ", ".join(f"{name}: {shown(found[name, age])}" for name, age in names)
     )
+
+
+def _apart(clash: Clash) -> str:
+    """Both units, or, where they are still free, what they differ by."""
+    if "?" not in (shown(clash.left), shown(clash.right)):
+        return f"{shown(clash.left)} and {shown(clash.right)}"
+    return f"units that differ by a factor of {shown(_combined(clash.left, clash.right, Fraction(-1)))}"
 
 
 def claim_unit(claim: syntax.Claim, context: Context) -> Verdict:

@@ -40,8 +40,8 @@ class Witness:
         parts = [f"{name} = {value}" for name, value in self.values.items()]
         if self.gradients:
             parts.append(f"g = {', '.join(map(str, self.gradients))}")
-        sides = f": {self.found} instead of {self.expected}" if self.expected else f": {self.found}"
-        return ", ".join(parts) + (sides if self.found else "")
+        sides = f"{self.found} instead of {self.expected}" if self.expected else self.found
+        return ": ".join(filter(None, (", ".join(parts), sides)))
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,9 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
 
     Exits with 0 when they are clean, 1 when there are findings, 2 when one cannot be read.
     """
+    from dataclasses import asdict
+
+    from optdsl.checks.lints import Lint
     from optdsl.diagnostics import OptdslError, Severity, Source
     from optdsl.diagnostics.render import (
         count_text,
@@ -131,6 +134,7 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
     )
     from optdsl.driver import check as check_spec
     from optdsl.driver import estimates
+    from optdsl.explain import lints as lints_of
     from optdsl.files import FileError, resolve_target
     from optdsl.library import lookup
 
@@ -138,10 +142,11 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
     everything: list[Diagnostic] = []
     code = 0
     for target in targets:
-        source, estimated = Source(target, ""), {}
+        source, estimated, lints = Source(target, ""), {}, tuple[Lint, ...]()
         try:
             source = resolve_target(target)
-            _, found, verdicts = check_spec(source, lookup, rates=rates)
+            optimizer, found, verdicts = check_spec(source, lookup, rates=rates)
+            lints = tuple(lints_of(optimizer)) if form == "json" else ()
             proved = sum(verdict.verdict == "proved" for verdict in verdicts)
             estimated = estimates(verdicts)
             if any(diagnostic.severity is Severity.ERROR for diagnostic in found):
@@ -155,6 +160,10 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
                 click.echo(line)
             for claim, (outcome, said) in estimated.items():
                 click.echo(json_estimate(source, claim, outcome, said))
+            for lint in lints:
+                click.echo(
+                    json.dumps({"schema_version": 1, "kind": "lint", "file": source.name, **asdict(lint)})
+                )
             continue
         if found:
             click.echo(render_findings(found, source, color=color) + "\n", err=True, color=color)

@@ -20,6 +20,7 @@ from optdsl.language.specialise import flag_settings, specialise
 from optdsl.language.syntax import Definition
 
 _WIDTH = len(Outcome.REFUTED)
+LOW_PRECISION = "In low precision (optdsl: scalars in float64, states and t in float32 or float64)"
 
 
 def explain(source: Source, lookup: Lookup | None = None, *, rates: bool = False) -> str:
@@ -30,7 +31,7 @@ def explain(source: Source, lookup: Lookup | None = None, *, rates: bool = False
         _section("Equations", (f"  {line}" for line in equations(source, maths.UNICODE))),
         _section("Claims", _claims(verdict for verdict in verdicts if verdict.declared)),
         _section("Checks", (f"  {_line(verdict)}" for verdict in verdicts if not verdict.declared)),
-        _section("Number formats", (f"  {lint.dtype}: {lint.text}" for lint in lints(optimizer))),
+        _section(LOW_PRECISION, (f"  {lint}" for lint in lints(optimizer))),
         _section("Cost per float32 parameter", _cost(optimizer)),
     ]
     return "\n\n".join(section for section in sections if section)

@@ -354,6 +354,7 @@ def test_explain_a_spec(optdsl: Run) -> None:
     assert "θₜ = θₜ₋₁ − lr·mhat/(√(vhat) + ε)" in result.out
     assert "E[m[t]] = E[g] - E[g]*beta1^t" in result.out
     assert "lr: P, beta1: 1" in result.out
+    assert "  kept in bfloat16: v never shrinks" in result.out
     assert "state 8 B, traffic 28 B a step" in result.out  # theta and two moments read and written, g read
     latex = optdsl("explain", "adam", "--latex").out
     assert "\\hat{m} &= \\frac{m_{t}}{1 - \\beta_{1}^{t}}" in latex
@@ -366,6 +367,22 @@ def test_diff(optdsl: Run) -> None:
     result = optdsl("diff", "adam", "adamw")
     assert result.code == 1
     assert "Adam = AdamW when weight_decay = 0: proved" in result.out
+
+
+def test_low_precision_is_told_to_programs_and_not_to_readers(optdsl: Run) -> None:
+    assert optdsl("check", "--strict", "adam").out.startswith("adam.opt: clean")
+    *told, summary = map(json.loads, optdsl("check", "--format", "json", "adam").out.splitlines())
+    assert summary["warnings"] == 0
+    assert {
+        "schema_version": 1,
+        "kind": "lint",
+        "file": "adam.opt",
+        "dtype": "bfloat16",
+        "place": "kept",
+        "subject": "t",
+        "text": "t stops at 256",
+    } in told
+    assert {each["kind"] for each in told} == {"lint"}
 
 
 def test_a_refuted_claim_is_a_finding(optdsl: Run) -> None:

@@ -1,7 +1,11 @@
-"""What small number formats do to the defaults of a spec: information, never a verdict.
+"""What small number formats do to a spec at its defaults: information, never a verdict.
 
-float16 and bfloat16 are what people keep states in to save memory; the defaults of papers were chosen for
-float32. Rounding is exact (fractions to the nearest value, ties to even).
+Papers chose their defaults for float32, and people keep states in float16 or bfloat16 to save memory. Told is
+what goes wrong where a value is *kept* in a format (computed exactly, rounded when it is stored), and where
+the arithmetic itself is done in it. optdsl works out what depends on hypers and t in float64, and keeps
+states and torch's step counter in float32 or float64.
+Rounding is exact (fractions to the nearest value, ties to even). Not looked at: errors that add up over many
+operations, and what rounding does to theta.
 """
 
 from collections.abc import Iterator
@@ -9,7 +13,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from optdsl.checks.context import Context
-from optdsl.language.optimizer import Hyper
+from optdsl.checks.self_decay import Recursion, recursions
+from optdsl.language.optimizer import Hyper, Role, references
 
 
 @dataclass(frozen=True)
@@ -21,31 +26,112 @@ class Format:
     lowest: int
     highest: int
 
+    @property
+    def ulp(self) -> Fraction:
+        """From 1 to the next number."""
+        return Fraction(2) ** (1 - self.bits)
 
-FORMATS = (Format("float16", 11, -14, 15), Format("bfloat16", 8, -126, 127))
+    @property
+    def largest(self) -> Fraction:
+        return (2 - self.ulp) * Fraction(2) ** self.highest
+
+    @property
+    def overflow(self) -> Fraction:
+        """What is rounded to infinity, from here on."""
+        return (2 - self.ulp / 2) * Fraction(2) ** self.highest
+
+    @property
+    def underflow(self) -> Fraction:
+        """What is rounded to zero, up to here."""
+        return Fraction(2) ** (self.lowest - self.bits)
+
+
+FLOAT16, BFLOAT16, FLOAT32 = FORMATS = (
+    Format("float16", 11, -14, 15),
+    Format("bfloat16", 8, -126, 127),
+    Format("float32", 24, -126, 127),
+)
+
+ORDINARY = 2.0**16
+"""A limit on gradients is told when it is below this (where loss scaling begins) and above its inverse."""
+
+LOST_BITS = 16
+"""1 - beta is told to be off when it is so by this many times the rounding error of a single operation."""
 
 
 @dataclass(frozen=True)
 class Lint:
     dtype: str
+    place: str  # "kept" or "computed"
     subject: str
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.place} in {self.dtype}: {self.text}"
+
 
 def dtype_lints(context: Context) -> Iterator[Lint]:
+    found = tuple(recursions(context))
     for form in FORMATS:
+        for recursion in found:
+            for text in _kept(recursion, form):
+                yield Lint(form.name, "kept", recursion.state, text)
+        if _reads_time(context):
+            yield Lint(form.name, "kept", "t", f"t stops at {2**form.bits}")
+        powers = {recursion.power for recursion in found if recursion.power is not None}
+        for power in sorted(powers - {1}):
+            limit = float(form.overflow) ** (1 / power)
+            if limit < ORDINARY:
+                yield Lint(form.name, "computed", "g", f"g^{power} overflows where abs(g) >= {limit:.3g}")
         for hyper in context.optimizer.hypers:
-            yield from _of(hyper, form)
+            for text in _computed(hyper, form):
+                yield Lint(form.name, "computed", hyper.name, text)
 
 
-def _of(hyper: Hyper, form: Format) -> Iterator[Lint]:
+def _kept(recursion: Recursion, form: Format) -> Iterator[str]:
+    name, keeps, adds, power = recursion.state, recursion.keeps, recursion.adds, recursion.power
+    if 0 < keeps < 1:
+        probes = (Fraction(1), 1 + form.ulp, 2 - form.ulp)
+        stuck = [rounded_to(keeps * value, form) == value for value in probes]
+        if any(stuck):
+            often = "never shrinks" if all(stuck) else "soon stops shrinking"
+            yield f"{name} {often}: {float(1 - keeps):g} of it is less than half of its last bit"
+    if power is None:
+        return
+    if keeps == 1:
+        yield f"{name} stops growing after {2**form.bits} equal steps"
+    if recursion.start == 0:
+        limit = float(form.underflow / adds) ** (1 / power)
+        if 1 / ORDINARY < limit < ORDINARY:
+            yield f"{name} stays 0 while abs(g) <= {limit:.3g}"
+    if 0 <= keeps <= 1:
+        limit = float((form.overflow - keeps * form.largest) / adds) ** (1 / power)
+        if 1 / ORDINARY < limit < ORDINARY:
+            yield f"{name} overflows where abs(g) stays above {limit:.3g}"
+
+
+def _computed(hyper: Hyper, form: Format) -> Iterator[str]:
     rounded = rounded_to(hyper.default, form)
     if rounded is None:
-        yield Lint(form.name, hyper.name, f"{hyper.name} = {float(hyper.default):g} is too large")
-    elif rounded != hyper.default and (rounded in (0, 1) or not hyper.domain.contains(rounded)):
+        yield f"{hyper.name} = {float(hyper.default):g} is too large"
+        return
+    if rounded != hyper.default and (rounded in (0, 1) or not hyper.domain.contains(rounded)):
         outside = "" if hyper.domain.contains(rounded) else ", outside of its domain"
-        text = f"{hyper.name} = {float(hyper.default):g} rounds to {float(rounded):g}{outside}"
-        yield Lint(form.name, hyper.name, text)
+        yield f"{hyper.name} = {float(hyper.default):g} rounds to {float(rounded):g}{outside}"
+    elif hyper.domain.high == 1 and hyper.default < 1:
+        off = abs(rounded - hyper.default) / (1 - hyper.default)
+        if off > LOST_BITS * form.ulp / 2:
+            yield f"1 - {hyper.name} is off by {float(off):.1e} of itself"
+
+
+def _reads_time(context: Context) -> bool:
+    return any(
+        ref.role is Role.TIME
+        for line in context.optimizer.lines
+        for value in (line.value, line.first)
+        if value is not None
+        for ref in references(value)
+    )
 
 
 def rounded_to(value: Fraction, form: Format) -> Fraction | None:

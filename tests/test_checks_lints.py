@@ -70,13 +70,13 @@ def test_all_of_adam() -> None:
         "kept in float16: v overflows where abs(g) stays above 285",  # sqrt((65520 - 0.999*65504)/0.001)
         "kept in float16: t stops at 2048",  # 2^11
         "computed in float16: g^2 overflows where abs(g) >= 256",  # sqrt(65520) = 255.97
-        "computed in float16: 1 - beta2 is off by 2.3e-02 of itself",  # 0.999 is 1023/1024: 0.000977 for 0.001
+        "computed in float16: 1 - beta2 is off by 2.3e-02 of itself",  # 0.999 becomes 1023/1024
         "computed in float16: eps = 1e-08 rounds to 0, outside of its domain",  # below 2^-25 = 3e-8
         "kept in bfloat16: v never shrinks: 0.001 of it is less than half of its last bit",  # below 2^-9
         "kept in bfloat16: t stops at 256",
         "computed in bfloat16: beta2 = 0.999 rounds to 1, outside of its domain",  # next to 1 is 0.996
         "kept in float32: t stops at 16777216",
-        "computed in float32: 1 - beta2 is off by 1.3e-05 of itself",  # 0.999 is 16760439/2^24
+        "computed in float32: 1 - beta2 is off by 1.3e-05 of itself",  # 0.999 becomes 16760439/2^24
     }
 
 

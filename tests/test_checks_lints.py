@@ -63,6 +63,23 @@ def told_of(beta: float) -> str:
     return "\n".join(map(str, lints(driver.front(Source("a.opt", text))[0])))
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("v[t] = if g[t] > 0 then 0.999*v[t-1] + 0.001*g[t]^2 else 0", False),  # not the same in all cases
+        ("v[t] = 0.999*v[t-1] + 0.001*g[t]^2 + g[t]", False),  # not a power of g
+        ("v[t] = 0.999*v[t-1] + 0.001*g[t]^2*theta[t-1]", False),
+        ("v[t] = (v[t-1]*v[t-1])*0.999 + 0.001*g[t]^2", False),  # not linear in v
+        ("v[t] = 0.999*v[t-1] + 0.001*g[t]^2", True),
+    ],
+)
+def test_limits_are_told_only_of_a_plain_recursion(line: str, said: bool) -> None:
+    head = "optimizer A\nhyper lr = 1 in [0, inf)\nstate v[0] = 0\n"
+    text = f"{head}{line}\ntheta[t] = theta[t-1] - lr*g[t]/(abs(v[t]) + 1)\n"
+    found = list(map(str, lints(driver.front(Source("a.opt", text))[0])))
+    assert ("kept in float16: v stays 0 while abs(g) <= 0.00546" in found) is said
+
+
 def test_all_of_adam() -> None:
     """Worked out by hand; the runs below confirm each line."""
     assert told("adam") == {
@@ -72,7 +89,7 @@ def test_all_of_adam() -> None:
         "computed in float16: g^2 overflows where abs(g) >= 256",  # sqrt(65520) = 255.97
         "computed in float16: 1 - beta2 is off by 2.3e-02 of itself",  # 0.999 becomes 1023/1024
         "computed in float16: eps = 1e-08 rounds to 0, outside of its domain",  # below 2^-25 = 3e-8
-        "kept in bfloat16: v never shrinks: 0.001 of it is less than half of its last bit",  # below 2^-9
+        "kept in bfloat16: v does not decay: 0.001 of it is less than half of its last bit",  # below 2^-9
         "kept in bfloat16: t stops at 256",
         "computed in bfloat16: beta2 = 0.999 rounds to 1, outside of its domain",  # next to 1 is 0.996
         "kept in float32: t stops at 16777216",
@@ -88,16 +105,16 @@ def test_nothing_is_told_of_what_has_no_small_numbers(name: str) -> None:
 @pytest.mark.parametrize(
     ("beta", "form", "said", "low", "high"),
     [
-        (0.999, "bfloat16", "never shrinks", 1.0, 1.0),  # exactly: 0.999^5000 = 0.0067
-        (0.9999, "float16", "never shrinks", 1.0, 1.0),  # 1e-4 < 2^-12
-        (0.997, "bfloat16", "soon stops shrinking", 1.0, 1.0),
+        (0.999, "bfloat16", "does not decay", 1.0, 1.0),  # exactly: 0.999^5000 = 0.0067
+        (0.9999, "float16", "does not decay", 1.0, 1.0),  # 1e-4 < 2^-12
+        (0.997, "bfloat16", "soon stops decaying", 1.0, 1.0),
         (0.99, "bfloat16", "", 0.0, 1e-6),
         (0.999, "float16", "", 0.0, 0.01),
         (0.999, "float32", "", 0.0, 0.01),
     ],
 )
 def test_an_average_that_cannot_fade(beta: float, form: str, said: str, low: float, high: float) -> None:
-    line = next((line for line in told_of(beta).split("\n") if f"in {form}" in line and "shrink" in line), "")
+    line = next((line for line in told_of(beta).split("\n") if f"in {form}" in line and "decay" in line), "")
     assert said in line
     assert bool(said) == bool(line)
     after = average(STORES[form], beta, 1.0, [0.0] * 5000)

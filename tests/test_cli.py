@@ -354,7 +354,7 @@ def test_explain_a_spec(optdsl: Run) -> None:
     assert "θₜ = θₜ₋₁ − lr·mhat/(√(vhat) + ε)" in result.out
     assert "E[m[t]] = E[g] - E[g]*beta1^t" in result.out
     assert "lr: P, beta1: 1" in result.out
-    assert "  kept in bfloat16: v never shrinks" in result.out
+    assert "  kept in bfloat16: v does not decay" in result.out
     assert "state 8 B, traffic 28 B a step" in result.out  # theta and two moments read and written, g read
     latex = optdsl("explain", "adam", "--latex").out
     assert "\\hat{m} &= \\frac{m_{t}}{1 - \\beta_{1}^{t}}" in latex

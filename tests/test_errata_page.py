@@ -17,8 +17,8 @@ HEAD = """# Errata
 
 Formulas that lecture notes, tutorials and one paper print wrong, and bugs that public libraries shipped. Each
 is a spec with the formula as it was, in `tests/errata/` or `tests/bugs/`, and claims that are refuted from
-the equations alone: by a run from the initial state that can be worked out by hand, or by units that do not fit.
-`optdsl explain FILE` shows all of it; write `prove` for `expect refuted`, and `optdsl check FILE` reports it.
+the equations alone: by a run from the initial state that can be worked out by hand, or by units that do not
+fit. `optdsl explain FILE` shows all of it; `optdsl check FILE` reports what is claimed with `prove` instead.
 
 This page is made by `tests/test_errata_page.py`; what refutes a row is what the checker answers.
 """

@@ -52,10 +52,12 @@ FLOAT16, BFLOAT16, FLOAT32 = FORMATS = (
     Format("float32", 24, -126, 127),
 )
 
-ORDINARY = 2.0**16
+ORDINARY = Fraction(2) ** 16
 """A limit on gradients is told when it is below this (where loss scaling begins) and above its inverse."""
 
-LOST_BITS = 16
+HIGHEST_POWER = 32
+
+MUCH = 16
 """1 - beta is told to be off when it is so by this many times the rounding error of a single operation."""
 
 
@@ -80,8 +82,8 @@ def dtype_lints(context: Context) -> Iterator[Lint]:
             yield Lint(form.name, "kept", "t", f"t stops at {2**form.bits}")
         powers = {recursion.power for recursion in found if recursion.power is not None}
         for power in sorted(powers - {1}):
-            limit = float(form.overflow) ** (1 / power)
-            if limit < ORDINARY:
+            limit = _limit(form.overflow, power)
+            if limit is not None:
                 yield Lint(form.name, "computed", "g", f"g^{power} overflows where abs(g) >= {limit:.3g}")
         for hyper in context.optimizer.hypers:
             for text in _computed(hyper, form):
@@ -94,20 +96,28 @@ def _kept(recursion: Recursion, form: Format) -> Iterator[str]:
         probes = (Fraction(1), 1 + form.ulp, 2 - form.ulp)
         stuck = [rounded_to(keeps * value, form) == value for value in probes]
         if any(stuck):
-            often = "never shrinks" if all(stuck) else "soon stops shrinking"
-            yield f"{name} {often}: {float(1 - keeps):g} of it is less than half of its last bit"
+            decay = "does not decay" if all(stuck) else "soon stops decaying"
+            yield f"{name} {decay}: {float(1 - keeps):g} of it is less than half of its last bit"
     if power is None:
         return
     if keeps == 1:
         yield f"{name} stops growing after {2**form.bits} equal steps"
     if recursion.start == 0:
-        limit = float(form.underflow / adds) ** (1 / power)
-        if 1 / ORDINARY < limit < ORDINARY:
+        limit = _limit(form.underflow / adds, power)
+        if limit is not None:
             yield f"{name} stays 0 while abs(g) <= {limit:.3g}"
     if 0 <= keeps <= 1:
-        limit = float((form.overflow - keeps * form.largest) / adds) ** (1 / power)
-        if 1 / ORDINARY < limit < ORDINARY:
+        limit = _limit((form.overflow - keeps * form.largest) / adds, power)
+        if limit is not None:
             yield f"{name} overflows where abs(g) stays above {limit:.3g}"
+
+
+def _limit(value: Fraction, power: int) -> float | None:
+    """The gradient whose power is `value`, if it is an ordinary one."""
+    if power > HIGHEST_POWER or not ORDINARY**-power < value < ORDINARY**power:
+        return None
+    root: float = float(value) ** (1 / power)
+    return root
 
 
 def _computed(hyper: Hyper, form: Format) -> Iterator[str]:
@@ -120,7 +130,7 @@ def _computed(hyper: Hyper, form: Format) -> Iterator[str]:
         yield f"{hyper.name} = {float(hyper.default):g} rounds to {float(rounded):g}{outside}"
     elif hyper.domain.high == 1 and hyper.default < 1:
         off = abs(rounded - hyper.default) / (1 - hyper.default)
-        if off > LOST_BITS * form.ulp / 2:
+        if off > MUCH * form.ulp / 2:
             yield f"1 - {hyper.name} is off by {float(off):.1e} of itself"
 
 

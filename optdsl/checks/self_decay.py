@@ -1,12 +1,12 @@
 """What a step does to a state by itself: s[t] = keeps*s[t-1] + adds*abs(g)^power, at the default hypers.
 
-In: a context. Out: a `Recursion` for each element-wise state that is so, in each case of signs (those that
-decide between the operands of a maximum, say); a state that is not so has none. Found in the algebra, with
-the hypers as numbers; numbers that are kept once per tensor are not looked at.
+In: a context. Out: the `Recursion`s of each element-wise state, one for each case of signs (those that decide
+between the operands of a maximum, say) in which it is so; what is added is told when it is so in all.
+Found in the algebra, with the hypers as numbers; numbers that are kept once per tensor are not looked at.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from optdsl.checks.algebra import Algebra, NoFormError, cases
@@ -37,6 +37,7 @@ def recursions(context: Context) -> Iterator[Recursion]:
 
 def _of(state: State, context: Context) -> set[Recursion]:
     found: set[Recursion] = set()
+    everywhere = True
     kept: dict[int, dict[Key, Rational]] = {}
 
     def build(algebra: Algebra) -> Rational:
@@ -52,9 +53,12 @@ def _of(state: State, context: Context) -> set[Recursion]:
             split = _split(new, algebra.index(known[state.name, Age.OLD]), algebra.index(known[GRADIENT]))
             if split is not None:
                 found.add(Recursion(state.name, _start(state, context), *split))
-    except (BudgetError, NoFormError):
+            everywhere = everywhere and split is not None
+    except (BudgetError, NoFormError, RecursionError):
         return set()
-    return found
+    if everywhere and len(found) == 1:
+        return found
+    return {replace(each, adds=Fraction(0), power=None) for each in found}
 
 
 def _split(new: Rational, old: int, g: int) -> tuple[Fraction, Fraction, int | None] | None:

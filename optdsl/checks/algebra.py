@@ -16,12 +16,14 @@ MAX_CASES = 243
 Build = Callable[[Algebra], Rational]
 
 
-def cases(facts: Mapping[Key, Interval], build: Build) -> Iterator[tuple[Algebra, Rational]]:
+def cases(
+    facts: Mapping[Key, Interval], build: Build, make: type[Algebra] = Algebra
+) -> Iterator[tuple[Algebra, Rational]]:
     """The value of `build` in every case of the signs that it asks for; together they are everything.
 
     Raises `BudgetError` past `MAX_CASES`, and `NoFormError` where there is no value.
     """
-    waiting = [Algebra(facts)]
+    waiting = [make(facts)]
     done = 0
     while waiting:
         algebra = waiting.pop()

@@ -2,7 +2,7 @@
 
 In: a context. Out: an interval for each state that has one: v[t-1] in [0, inf), a product of betas in
 (0, 1]. Each holds at the start and, given all of them, after any step from any theta and gradient, the
-first step's own case included: that is an induction over t. Claims: `nonnegative(x)`, `nondecreasing(x)`.
+first step's own case included: that is an induction over t.
 Not found: what needs two states together (m^2 <= K*v).
 """
 
@@ -12,15 +12,11 @@ from functools import partial
 
 from optdsl.checks.algebra import Algebra, NoFormError, cases
 from optdsl.checks.context import Context
-from optdsl.checks.expectation import sliced
 from optdsl.checks.interval import NONNEGATIVE, POSITIVE, Interval
 from optdsl.checks.intervals_of import step_intervals
 from optdsl.checks.rational import BudgetError, Rational
-from optdsl.checks.runs_of import Run, refuting_run
-from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, Value, as_ball, replay, show, sign
-from optdsl.checks.verdict import Outcome, Verdict, Witness
+from optdsl.checks.trace import IllDefinedError, UndecidedError, replay
 from optdsl.checks.walk import TIME, Key, inputs, run_step
-from optdsl.language import syntax
 from optdsl.language.optimizer import Age, Optimizer
 
 Facts = dict[Key, Interval]
@@ -77,27 +73,29 @@ def _kept(optimizer: Optimizer, facts: Mapping[Key, Interval], name: str) -> boo
     if all(values[name, Age.NEW] <= around for values, _ in steps):
         return True
 
+    build = partial(_value, optimizer, (name, Age.NEW))
+
     def inside(algebra: Algebra, new: Rational) -> bool:
         low = known_sign(algebra, new, strict=around.low_open)
         if around.high is None:
             return low == 1
         return low == 1 and known_sign(algebra, Rational.of(around.high) - new, strict=around.high_open) == 1
 
-    return _in_every_step(optimizer, facts, (name, Age.NEW), inside)
+    return in_every_step(facts, build, inside)
 
 
-def _in_every_step(
-    optimizer: Optimizer, facts: Mapping[Key, Interval], key: Key, holds: Callable[[Algebra, Rational], bool]
+def in_every_step(
+    facts: Mapping[Key, Interval],
+    build: Callable[[bool, Algebra], Rational],
+    holds: Callable[[Algebra, Rational], bool],
 ) -> bool:
     """Whether something holds of a quantity in the general step and in the first, in every case of signs."""
     try:
-        for first in (False, True):
-            build = partial(_value, optimizer, key, first)
-            if not all(
-                holds(algebra, value) for algebra, value in cases(facts_at(facts, first=first), build)
-            ):
-                return False
-        return True
+        return all(
+            holds(algebra, value)
+            for first in (False, True)
+            for algebra, value in cases(facts_at(facts, first=first), partial(build, first))
+        )
     except (BudgetError, NoFormError):
         return False
 
@@ -146,76 +144,3 @@ def _side(around: Interval, *, strict: bool) -> int:
     if around.negative or (not strict and around.nonpositive):
         return -1
     return 0
-
-
-# --- claims --------------------------------------------------------------------------------------
-
-
-def claim_nonnegative(claim: syntax.Claim, context: Context) -> Verdict:
-    """`nonnegative(v)`."""
-    return _decide(
-        claim, context, "is never negative", lambda run, key, t: sign(_real(run[t][key])) < 0, compared=False
-    )
-
-
-def claim_nondecreasing(claim: syntax.Claim, context: Context) -> Verdict:
-    """`nondecreasing(vmax)`: no step makes it smaller."""
-
-    def smaller(run: Run, key: Key, t: int) -> bool:
-        before = run[t][key[0], Age.OLD]
-        return sign(_minus(run[t][key], before)) < 0
-
-    return _decide(claim, context, "never becomes smaller", smaller, compared=True)
-
-
-def _decide(
-    claim: syntax.Claim,
-    context: Context,
-    words: str,
-    fails: Callable[[Run, Key, int], bool],
-    *,
-    compared: bool,
-) -> Verdict:
-    match claim.left:
-        case syntax.Call(_, (syntax.Argument(None, syntax.Name(name) | syntax.At(name)),)):
-            pass
-        case _:
-            return Verdict("", Outcome.UNKNOWN, residual="write `nonnegative(v)` or `nondecreasing(v)`")
-    keys = [
-        (line.target.name, line.target.age) for line in context.optimizer.lines if line.target.name == name
-    ]
-    if not keys or (compared and keys[0][1] is not Age.NEW):
-        return Verdict("", Outcome.UNKNOWN, residual=f"no line sets `{name}`, or it has no old value")
-    (key,) = keys
-    facts = context.facts
-
-    def holds(algebra: Algebra, new: Rational) -> bool:
-        change = new - algebra.symbol((name, Age.OLD)) if compared else new
-        return known_sign(algebra, change, strict=False) == 1
-
-    steps = (step_intervals(context.optimizer, facts_at(facts, first=f), first=f) for f in (False, True))
-    by_intervals = not compared and all(values[key].nonnegative for values, _ in steps)
-    if by_intervals or _in_every_step(context.optimizer, facts, key, holds):
-        told = tuple(f"{n}[t-1] in {around}" for (n, age), around in facts.items() if age is Age.OLD)
-        return Verdict("", Outcome.PROVED, f"{name} {words}", (*told, "kept by every step: induction over t"))
-    # Only the lines that it needs: another line may fail on the way.
-    alone = Context(sliced(context.optimizer, {name}))
-    witness = refuting_run(alone, lambda run, t: fails(run, key, t))
-    if witness is not None:
-        hypers, gradients, run = witness
-        t = len(gradients)
-        shown = Witness(hypers, gradients, f"{name}[{t}] = {show(_real(run[t - 1][key]))}", "")
-        return Verdict("", Outcome.REFUTED, f"{name} {words.replace('never', 'once')}", witness=shown)
-    return Verdict("", Outcome.UNKNOWN, residual=f"that {name} {words} does not follow from intervals")
-
-
-def _real(value: Value) -> Real:
-    assert not isinstance(value, bool)
-    return value
-
-
-def _minus(x: Value, y: Value) -> Real:
-    left, right = _real(x), _real(y)
-    if isinstance(left, Fraction) and isinstance(right, Fraction):
-        return left - right
-    return as_ball(left) - as_ball(right)

@@ -15,10 +15,11 @@ from fractions import Fraction
 from itertools import product
 
 from optdsl.checks.algebra import Algebra, NoFormError, cases
+from optdsl.checks.conditioned import restricted
 from optdsl.checks.context import Context
 from optdsl.checks.interval import POSITIVE, Interval
 from optdsl.checks.invariants import facts_at, facts_of
-from optdsl.checks.pairing import UnreadableError, bound, conditions
+from optdsl.checks.pairing import UnreadableError
 from optdsl.checks.rational import BudgetError, Rational
 from optdsl.checks.runs_of import hyper_points, sequences
 from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, as_ball, replay, show, surely_different
@@ -81,15 +82,13 @@ def claim_shift_invariant(claim: syntax.Claim, context: Context) -> Verdict:
 
 def _decide(claim: syntax.Claim, context: Context, symmetry: Symmetry) -> Verdict:
     try:
-        said = conditions(claim, context)
-        own = tuple(hyper for hyper in context.optimizer.hypers if hyper.name in said.domains)
-        narrowed = Context(bound(context.optimizer, said.fixed, own))
+        narrowed = restricted(claim, context)
     except UnreadableError as error:
         return Verdict("", Outcome.UNKNOWN, residual=str(error))
     witness = _twins(narrowed, symmetry)
     if witness is not None:
         return Verdict("", Outcome.REFUTED, f"not so: {symmetry.summary}", witness=witness)
-    facts = facts_of(narrowed, said.domains)
+    facts = facts_of(narrowed)
     states = narrowed.optimizer.states
     for ways in product(symmetry.states, repeat=len(states)):
         starts = [state.initial.value if isinstance(state.initial, Number) else None for state in states]

@@ -123,6 +123,7 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
     """
     from dataclasses import asdict
 
+    from optdsl.checks.findings import assumptions
     from optdsl.checks.lints import Lint
     from optdsl.diagnostics import OptdslError, Severity, Source
     from optdsl.diagnostics.render import (
@@ -143,10 +144,12 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
     code = 0
     for target in targets:
         source, estimated, lints = Source(target, ""), {}, tuple[Lint, ...]()
+        assumed: list[str] = []
         try:
             source = resolve_target(target)
             optimizer, found, verdicts = check_spec(source, lookup, rates=rates)
             lints = tuple(lints_of(optimizer)) if form == "json" else ()
+            assumed = list(assumptions(verdicts))
             proved = sum(verdict.verdict == "proved" for verdict in verdicts)
             estimated = estimates(verdicts)
             if any(diagnostic.severity is Severity.ERROR for diagnostic in found):
@@ -173,6 +176,8 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
         if not quiet:
             for claim, (outcome, said) in estimated.items():
                 click.echo(f"{source.name}: {outcome}: {claim}: {said}")
+            for line in assumed:
+                click.echo(f"  {line}")
     if form == "json":
         click.echo(json_summary(everything))
     elif everything:

@@ -5,6 +5,7 @@ from functools import cache
 from os import PathLike, fspath
 
 from optdsl import driver
+from optdsl.checks.catalogue import NoSpecError
 from optdsl.diagnostics import Source
 from optdsl.emit.loading import load_generated
 from optdsl.files import library_names, read_library, resolve_target
@@ -31,7 +32,9 @@ def _compiled(name: str, text: str, framework: str, mode: str) -> type:
 
 @cache
 def lookup(name: str) -> Optimizer:
-    """The meaning of a spec of the library; raises `KeyError` when there is none of that name."""
+    """The meaning of a spec of the library; raises `NoSpecError` when there is none of that name."""
+    if name not in library_names():
+        raise NoSpecError(name)
     return driver.front(read_library(name))[0]
 
 

@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import pytest
 
+from optdsl.checks.catalogue import NoSpecError
 from optdsl.checks.rational import ONE, Rational, generator
 from optdsl.checks.solve import inconsistent, solutions
 from optdsl.checks.verdict import Outcome
@@ -214,7 +215,7 @@ def test_defaults_of_the_other_spec_are_told() -> None:
 
 
 def test_a_spec_that_is_not_there() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(NoSpecError):
         verdict("momentum", "reduces(nosuch)")
 
 

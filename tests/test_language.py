@@ -78,11 +78,11 @@ CLAIMS = st.one_of(
     st.builds(syntax.Claim, NAMES.map(syntax.Name), st.none(), iff=EXPRESSIONS, refuted=st.booleans()),
     st.builds(
         lambda left, right, when, free, substitution, refuted: syntax.Claim(
-            left, right, None, when[0], when[1], free, substitution, refuted
+            left, right, None, when, free, substitution, refuted
         ),
         EXPRESSIONS,
         st.none() | EXPRESSIONS,
-        st.just((None, None)) | st.tuples(EXPRESSIONS, st.none() | EXPRESSIONS),
+        st.none() | EXPRESSIONS,
         st.lists(NAMES, max_size=2).map(tuple),
         st.lists(ARGUMENTS, max_size=2).map(tuple),
         st.booleans(),

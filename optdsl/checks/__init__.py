@@ -11,7 +11,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from optdsl.checks.catalogue import CHECKS, CLAIMS, ESTIMATES, NAMES_ANOTHER, Lookup, find, kind_of
+from optdsl.checks.catalogue import (
+    CHECKS,
+    CLAIMS,
+    ESTIMATES,
+    NAMES_ANOTHER,
+    Lookup,
+    NoSpecError,
+    find,
+    kind_of,
+)
 from optdsl.checks.context import Context
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.language import syntax
@@ -109,8 +118,8 @@ def _claim(claim: syntax.Claim, context: Context, lookup: Lookup | None) -> Verd
         return Verdict("", Outcome.UNKNOWN, residual="the other spec cannot be looked up here")
     try:
         related: Verdict = function(claim, context, lookup)
-    except KeyError as error:
-        return Verdict("", Outcome.UNKNOWN, residual=f"there is no spec {error}")
+    except NoSpecError as error:
+        return Verdict("", Outcome.UNKNOWN, residual=f"there is no spec `{error}`")
     return related
 
 

@@ -6,9 +6,10 @@ the states (`relation`). Refuted by a run in which they differ (`runs`).
 States correspond by their names or, failing that, by a linear relation that is found (`linear`).
 """
 
+from optdsl.checks.catalogue import Lookup
 from optdsl.checks.context import Context
 from optdsl.checks.linear import find_either, told
-from optdsl.checks.pairing import Lookup, Pair, UnreadableError, claim_text, pair
+from optdsl.checks.pairing import Pair, UnreadableError, claim_text, pair
 from optdsl.checks.relation import RELATED, Part, Relation, identity, invariant
 from optdsl.checks.runs import first_difference
 from optdsl.checks.verdict import Outcome, Verdict, Witness

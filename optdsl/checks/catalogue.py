@@ -11,8 +11,13 @@ from typing import Any
 from optdsl.language import syntax
 from optdsl.language.optimizer import Optimizer
 
+
+class NoSpecError(Exception):
+    """There is no spec of that name."""
+
+
 Lookup = Callable[[str], Optimizer]
-"""The meaning of another spec by its name; raises `KeyError` when there is none."""
+"""The meaning of another spec by its name; raises `NoSpecError` when there is none."""
 
 CHECKS: dict[str, str] = {
     "well_defined": "well_defined:well_defined",

@@ -31,6 +31,17 @@ def findings(verdicts: Iterable[Verdict], where: Span) -> Iterator[Problem]:
                 yield Suspicious(span=span, check=verdict.claim, summary=verdict.summary, witness=witness)
 
 
+def assumptions(verdicts: Iterable[Verdict]) -> Iterator[str]:
+    """What the proved claims rest on besides the spec, each with the claims that do."""
+    resting: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        if verdict.declared and verdict.outcome is Outcome.PROVED:
+            for assumption in verdict.assumptions:
+                resting.setdefault(assumption, []).append(verdict.claim)
+    for assumption, claims in resting.items():
+        yield f"{'; '.join(claims)}: assuming {assumption}"
+
+
 def _claimed(verdict: Verdict, span: Span) -> Iterator[Problem]:
     witness = str(verdict.witness) if verdict.witness else verdict.summary
     residual = verdict.residual or verdict.summary or "no method applies"

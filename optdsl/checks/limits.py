@@ -34,6 +34,7 @@ from optdsl.language import syntax
 from optdsl.language.optimizer import Age, Expr, Optimizer
 
 FIXED = "hypers do not change from step to step"
+_SIGNS = {1: ">", 0: "=", -1: "<"}
 LATE = tuple(Fraction(10**k) for k in (2, 4, 6))
 
 
@@ -75,16 +76,17 @@ def _proof(optimizer: Optimizer, facts: dict[Key, Interval], quantity: Expr, cla
         if not algebra.vanishes(algebra.reduced(value - wanted)):
             found, hoped = shown(algebra, value), shown(algebra, wanted)
             raise NoLimitError(f"the limit {found} is not shown to be {hoped}{_where(algebra)}")
-        told |= algebra.told | {f"limit {shown(algebra, value)}{_where(algebra)}": None}
+        told |= algebra.told | {f"limit {shown(algebra, wanted)}{_where(algebra)}": None}
     yield from told
 
 
 def _where(algebra: Algebra) -> str:
-    signs = {1: ">", 0: "=", -1: "<"}
-    parts = [
-        f"{shown(algebra, Rational(poly, ONE))} {signs[algebra.signs[text]]} 0"
-        for text, poly in algebra.asked.items()
-    ]
+    parts = []
+    for text, poly in algebra.asked.items():
+        sign, told = algebra.signs[text], shown(algebra, Rational(poly, ONE))
+        if told.startswith("-"):
+            sign, told = -sign, shown(algebra, Rational(-poly, ONE))
+        parts.append(f"{told} {_SIGNS[sign]} 0")
     return f" where {' and '.join(parts)}" if parts else ""
 
 

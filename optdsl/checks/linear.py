@@ -16,8 +16,9 @@ from fractions import Fraction
 from itertools import islice
 
 from optdsl.checks.algebra import Algebra, NeedCaseError, NoFormError, VacuousError
+from optdsl.checks.catalogue import Lookup
 from optdsl.checks.context import Context
-from optdsl.checks.pairing import Lookup, Pair, UnreadableError, bound, claim_text, pair, substituted
+from optdsl.checks.pairing import Pair, UnreadableError, bound, claim_text, pair, substituted
 from optdsl.checks.rational import ONE, ZERO, BudgetError, Poly, Rational, as_fraction
 from optdsl.checks.relation import RELATED, Part, Relation, difference, facts_of, invariant
 from optdsl.checks.runs import first_difference

@@ -3,14 +3,15 @@
 In: the syntax of a claim, and the optimizers that it is about. Out: meaning: expressions over this spec's
 hypers, narrower domains, and a `Pair` of optimizers over the same hypers. Names of the other spec that
 are not matched get a prime (`lr'`), which no spec can spell.
-Raises `UnreadableError` for what has no meaning here, `KeyError` for a spec that there is not.
+Raises `UnreadableError` for what has no meaning here, `NoSpecError` for a spec that there is not.
 Nothing is proved here.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from optdsl.checks.catalogue import Lookup
 from optdsl.checks.context import Context
 from optdsl.checks.interval import Interval, intersection
 from optdsl.checks.trace import EXACT, IllDefinedError, UndecidedError
@@ -32,8 +33,6 @@ from optdsl.language.optimizer import (
 from optdsl.language.printer import print_claimed, print_expr
 from optdsl.language.scope import Scope
 from optdsl.language.specialise import specialise
-
-Lookup = Callable[[str], Optimizer]
 
 
 class UnreadableError(Exception):
@@ -72,12 +71,7 @@ def conditions(claim: syntax.Claim, context: Context) -> Conditions:
     fixed: dict[str, Expr] = {}
     domains = dict(context.domains)
     if claim.when is not None:
-        parts = (
-            [syntax.Binary("==", claim.when, claim.when_equals)]
-            if claim.when_equals is not None
-            else list(conjuncts(claim.when))
-        )
-        for part in parts:
+        for part in conjuncts(claim.when):
             _restrict(part, fixed, domains)
     loose = {name for expr in fixed.values() for name in hypers_of(expr)} & fixed.keys()
     if loose:

@@ -14,11 +14,12 @@ from itertools import islice
 from typing import TypeVar
 
 from optdsl.checks.algebra import Algebra, NeedCaseError, NoFormError, proves_zero
+from optdsl.checks.catalogue import Lookup
 from optdsl.checks.context import Context
 from optdsl.checks.interval import Interval
 from optdsl.checks.linear import as_expr
 from optdsl.checks.lti import NotLinearError, dot, solve, system
-from optdsl.checks.pairing import Lookup, Pair, UnreadableError, bound, claim_text, pair
+from optdsl.checks.pairing import Pair, UnreadableError, bound, claim_text, pair
 from optdsl.checks.rational import ONE, BudgetError, Poly, Rational, coefficients
 from optdsl.checks.relation import LATER, Lazy, initial, query
 from optdsl.checks.runs import first_difference, points

@@ -87,13 +87,28 @@ def print_claimed(claim: syntax.Claim) -> str:
     if claim.right is not None:
         text += f" = {print_expr(claim.right)}"
     if claim.when is not None:
-        text += f" when {print_expr(claim.when)}"
-        text += f" = {print_expr(claim.when_equals)}" if claim.when_equals is not None else ""
+        text += f" when {_condition(claim.when)}"
     if claim.free:
         text += f" free {', '.join(claim.free)}"
     if claim.substitution:
         text += f" with {_arguments(claim.substitution)}"
     return text
+
+
+def _condition(expr: syntax.Expr) -> str:
+    match expr:
+        case syntax.Binary("and", left, right):
+            return f"{_condition(left)} and {_fact(right)}"
+        case _:
+            return _fact(expr)
+
+
+def _fact(expr: syntax.Expr) -> str:
+    match expr:
+        case syntax.Binary("==", left, right):
+            return f"{print_expr(left, _COMPARE + 1)} = {print_expr(right, _COMPARE + 1)}"
+        case _:
+            return print_expr(expr, _NOT)
 
 
 def _interval(domain: syntax.Interval) -> str:

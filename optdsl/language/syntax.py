@@ -182,13 +182,15 @@ class Start:
 
 @dataclass(frozen=True)
 class Claim:
-    """`left = right when condition free a, b with lr = 1`; `right` is None for `odd`, `stable`..."""
+    """`left = right when condition free a, b with lr = 1`; `right` is None for `odd`, `stable`...
+
+    `when eps = 0 and mu < 1` is the expression `eps == 0 and mu < 1`.
+    """
 
     left: Expr
     right: Expr | None
     iff: Expr | None = None
     when: Expr | None = None
-    when_equals: Expr | None = None  # `when eps = 0`: when is `eps`, this is `0`
     free: tuple[str, ...] = ()
     substitution: tuple[Argument, ...] = ()
     refuted: bool = False  # `expect refuted`

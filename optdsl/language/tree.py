@@ -237,12 +237,11 @@ class TreeBuilder(Transformer[Token, Any]):
 
     def claim(self, children: Children) -> syntax.Claim:
         left, right = _values(_Relation, children)
-        when, equals = _values(_Condition, children) or (None, None)
+        (when,) = _values(_Condition, children) or (None,)
         return syntax.Claim(
             left,
             right,
             when=when,
-            when_equals=equals,
             free=_values(_Free, children),
             substitution=_values(_Substitution, children),
             span=_span(*children),
@@ -257,7 +256,15 @@ class TreeBuilder(Transformer[Token, Any]):
         return _Relation((sides[0], sides[1] if len(sides) > 1 else None), _span(*children))
 
     def condition(self, children: Children) -> _Condition:
-        return _Condition(children[-1].values, _span(*children))
+        facts = _nodes(children)
+        whole = facts[0]
+        for fact in facts[1:]:
+            whole = syntax.Binary("and", whole, fact, _span(whole, fact))
+        return _Condition((whole,), _span(*children))
+
+    def equality(self, children: Children) -> Any:
+        left, right = _nodes(children)
+        return self._expression(syntax.Binary("==", left, right, _span(*children)), left, right)
 
     def free(self, children: Children) -> _Free:
         return _Free(tuple(map(to_ascii, _names(children))), _span(*children))

@@ -1,6 +1,6 @@
 """Verdicts on single claims, about a spec of the library or a text."""
 
-from optdsl import driver
+from optdsl import driver, library
 from optdsl.checks.catalogue import CLAIMS, NAMES_ANOTHER, find, kind_of
 from optdsl.checks.context import Context
 from optdsl.checks.verdict import Verdict
@@ -8,7 +8,6 @@ from optdsl.diagnostics import Source
 from optdsl.files import read_library
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.specialise import specialise
-from tests.support import programs
 
 
 def verdict(spec: str, claim: str, others: dict[str, str] | None = None) -> Verdict:
@@ -16,7 +15,7 @@ def verdict(spec: str, claim: str, others: dict[str, str] | None = None) -> Verd
     others = others or {}
 
     def lookup(name: str) -> Optimizer:
-        return driver.front(Source(name, others[name]))[0] if name in others else programs.meaning(name)
+        return driver.front(Source(name, others[name]))[0] if name in others else library.lookup(name)
 
     text = others[spec] if spec in others else read_library(spec).text
     optimizer, _ = driver.front(Source("test.opt", f"{text}\nprove {claim}\n"))

@@ -45,6 +45,14 @@ SPECS = {
     "root": "optimizer Root\nhyper lr = 1 in [0, inf)\nhyper alpha = 0.9 in [0, 1]\n"
     "hyper eps = 0.1 in (0, inf)\nstate v[0] = 0\nv[t] = alpha*v[t-1] + (1 - alpha)*g[t]^2\n"
     "theta[t] = theta[t-1] - lr*g[t]/sqrt(v[t] + eps)\n",
+    # Nesterov's step as momentum plus a difference of gradients (as Xie et al. 2022 restate it for Adan)
+    "difference": f"optimizer Difference\n{HEAD}state d[0] = 0\nstate last[0] = 0\n"
+    "d[t] = mu*d[t-1] + g[t] + mu*(g[t] - last[t-1])\nlast[t] = g[t]\n"
+    "theta[t] = theta[t-1] - lr*d[t]\n",
+    # RMSProp that corrects the bias of v, which torch's does not
+    "corrected": "optimizer Corrected\nhyper lr = 0.1 in [0, inf)\nhyper beta2 = 0.99 in [0, 1)\n"
+    "hyper eps = 0.1 in (0, inf)\nstate v[0] = 0\nv[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2\n"
+    "theta[t] = theta[t-1] - lr*g[t]/(sqrt(v[t]/(1 - beta2^t)) + eps)\n",
     # the decay enters at step 6 only: gradient descent to whoever looks at five steps
     "late": "optimizer Late\nhyper lr = 0.1 in [0, inf)\n"
     "theta[t] = theta[t-1] - lr*(if t > 5 then 2*g[t] else g[t])\n",
@@ -74,6 +82,11 @@ PROVED = [
     ("adam", "reduces(plain) when weight_decay = 0"),
     ("plain", "reduces(hat) with eps = eps*sqrt(1 - beta2^t)"),
     ("delta", "reduces(root) when rho_u = 1 with lr = sqrt(eps_u)"),  # RMSProp from AdaDelta, not back
+    ("delta", "reduces(root) when rho_u = 1 and eps_u = lr^2"),
+    ("difference", "reduces(sgd, nesterov = true)"),
+    ("difference", "equivalent(nesterov)"),
+    ("nesterov", "equivalent(difference)"),
+    ("adam", "reduces(corrected) when beta1 = 0 and weight_decay = 0"),
     ("lines", "reduces(gd) with lr = 2*lr"),
     ("named", "reduces(lines) with lr = rate/2"),
     ("dead", "reduces(gd)"),
@@ -108,6 +121,10 @@ REFUTED = [
     ("plain", "reduces(hat)"),
     ("plain", "reduces(hat) with eps = eps*(1 - beta2^t)"),
     ("delta", "reduces(root) with lr = sqrt(eps_u)"),
+    ("delta", "reduces(root) when rho_u = 1 and eps_u = lr"),
+    ("difference", "reduces(sgd)"),
+    ("difference", "equivalent(momentum)"),
+    ("adam", "reduces(rmsprop) when beta1 = 0 and weight_decay = 0 with alpha = beta2"),
     ("lines", "reduces(gd)"),
     ("named", "reduces(lines) with lr = rate"),
     ("branch", "reduces(signs)"),

@@ -4,6 +4,7 @@ In: a claim and its context. Out: another context, in which every value of a hyp
 a default that does not is replaced by a value that does. Raises `UnreadableError`.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from optdsl.checks.context import Context
@@ -11,17 +12,18 @@ from optdsl.checks.interval import Interval
 from optdsl.checks.pairing import bound, conditions
 from optdsl.checks.runs import pool
 from optdsl.language import syntax
-from optdsl.language.optimizer import Domain, Hyper
+from optdsl.language.optimizer import Domain, Expr, Hyper
 
 
-def restricted(claim: syntax.Claim, context: Context) -> Context:
+def restricted(claim: syntax.Claim, context: Context) -> tuple[Context, Mapping[str, Expr]]:
+    """With what the fixed hypers are."""
     said = conditions(claim, context)
     own = tuple(
         _narrowed(hyper, said.domains[hyper.name])
         for hyper in context.optimizer.hypers
         if hyper.name in said.domains
     )
-    return Context(bound(context.optimizer, said.fixed, own))
+    return Context(bound(context.optimizer, said.fixed, own)), said.fixed
 
 
 def _narrowed(hyper: Hyper, around: Interval) -> Hyper:

@@ -40,12 +40,12 @@ LATE = tuple(Fraction(10**k) for k in (2, 4, 6))
 
 def claim_limit(claim: syntax.Claim, context: Context) -> Verdict:
     try:
-        context = restricted(claim, context)
+        context, fixed = restricted(claim, context)
         optimizer = context.optimizer
         if claim.right is None:
             raise UnreadableError("write `limit(x) = VALUE`")
-        quantity = read(argument(claim), optimizer)
-        claimed = read(claim.right, optimizer)
+        quantity = read(argument(claim), optimizer, fixed)
+        claimed = read(claim.right, optimizer, fixed)
         for side in (quantity, claimed):
             if (seen := unsteady(side, optimizer)) is not None:
                 raise UnreadableError(f"it depends on `{seen}`: limits are of quantities of hypers and t")
@@ -70,13 +70,18 @@ def claim_limit(claim: syntax.Claim, context: Context) -> Verdict:
 def _proof(optimizer: Optimizer, facts: dict[Key, Interval], quantity: Expr, claimed: Expr) -> Iterator[str]:
     """A line for every case; raises `NoLimitError` where the limit is not shown to be the claimed one."""
     told: dict[str, None] = {}
-    for algebra, value in cases(facts, lambda algebra: _limit(optimizer, algebra, quantity), Eventually):
-        wanted = _limit(optimizer, algebra, claimed)
+    sides: list[Rational] = []
+
+    def difference(algebra: Algebra) -> Rational:
+        sides[:] = (_limit(optimizer, algebra, expr) for expr in (quantity, claimed))
+        return sides[0] - sides[1]
+
+    for algebra, value in cases(facts, difference, Eventually):
+        found, wanted = (shown(algebra, side) for side in sides)
+        if not algebra.vanishes(algebra.reduced(value)):
+            raise NoLimitError(f"the limit {found} is not shown to be {wanted}{_where(algebra)}")
         assert isinstance(algebra, Eventually)
-        if not algebra.vanishes(algebra.reduced(value - wanted)):
-            found, hoped = shown(algebra, value), shown(algebra, wanted)
-            raise NoLimitError(f"the limit {found} is not shown to be {hoped}{_where(algebra)}")
-        told |= algebra.told | {f"limit {shown(algebra, wanted)}{_where(algebra)}": None}
+        told |= algebra.told | {f"limit {wanted}{_where(algebra)}": None}
     yield from told
 
 
@@ -107,7 +112,7 @@ def _witness(
 ) -> Witness | None:
     named = hypers_in(quantity, optimizer) | hypers_in(claimed, optimizer)
     for hypers in points(optimizer.hypers, domains):
-        limit, wanted = (_limit_at(optimizer, expr, hypers) for expr in (quantity, claimed))
+        limit, wanted = (limit_at(optimizer, expr, hypers) for expr in (quantity, claimed))
         if limit is None or wanted is None or limit == wanted or isinstance(wanted, str):
             continue
         try:
@@ -128,7 +133,7 @@ def _witness(
     return None
 
 
-def _limit_at(optimizer: Optimizer, expr: Expr, hypers: dict[str, Fraction]) -> Fraction | str | None:
+def limit_at(optimizer: Optimizer, expr: Expr, hypers: dict[str, Fraction]) -> Fraction | str | None:
     """The limit for these hypers, when it is a rational or infinite and can be derived."""
     algebra = Eventually({TIME: Interval(Fraction(1), None, False, True)})
     numbers = {name: Rational.of(value) for name, value in hypers.items()}

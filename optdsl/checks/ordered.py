@@ -44,8 +44,8 @@ def claim_nondecreasing(claim: syntax.Claim, context: Context) -> Verdict:
 
 def _decide(claim: syntax.Claim, context: Context, *, compared: bool) -> Verdict:
     try:
-        context = restricted(claim, context)
-        expr = read(argument(claim), context.optimizer)
+        context, fixed = restricted(claim, context)
+        expr = read(argument(claim), context.optimizer, fixed)
     except UnreadableError as error:
         return Verdict("", Outcome.UNKNOWN, residual=str(error))
     name = print_expr(argument(claim))

@@ -36,7 +36,7 @@ class NotLinearError(Exception):
 
 def claim_rotation_equivariant(claim: syntax.Claim, context: Context) -> Verdict:
     try:
-        context = restricted(claim, context)
+        context, _ = restricted(claim, context)
     except UnreadableError as error:
         return Verdict("", Outcome.UNKNOWN, residual=str(error))
     optimizer = context.optimizer

@@ -26,7 +26,7 @@ from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, as_ball, 
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import GRADIENT, NEW_THETA, THETA, TIME, Key, inputs, run_step
 from optdsl.language import syntax
-from optdsl.language.optimizer import Age, Number, Optimizer
+from optdsl.language.optimizer import Age, Number, Optimizer, Ref, Role, State
 
 Change = Callable[[Rational, Rational], Rational]  # (value, c) to the changed value
 
@@ -82,7 +82,7 @@ def claim_shift_invariant(claim: syntax.Claim, context: Context) -> Verdict:
 
 def _decide(claim: syntax.Claim, context: Context, symmetry: Symmetry) -> Verdict:
     try:
-        narrowed = restricted(claim, context)
+        narrowed, _ = restricted(claim, context)
     except UnreadableError as error:
         return Verdict("", Outcome.UNKNOWN, residual=str(error))
     witness = _twins(narrowed, symmetry)
@@ -91,8 +91,7 @@ def _decide(claim: syntax.Claim, context: Context, symmetry: Symmetry) -> Verdic
     facts = facts_of(narrowed)
     states = narrowed.optimizer.states
     for ways in product(symmetry.states, repeat=len(states)):
-        starts = [state.initial.value if isinstance(state.initial, Number) else None for state in states]
-        if not all(start is not None and way.keeps(start) for way, start in zip(ways, starts, strict=True)):
+        if not all(_starts(way, state, symmetry) for way, state in zip(ways, states, strict=True)):
             continue
         named = {state.name: way for state, way in zip(states, ways, strict=True)}
         if _holds(narrowed.optimizer, facts, symmetry, named):
@@ -101,6 +100,17 @@ def _decide(claim: syntax.Claim, context: Context, symmetry: Symmetry) -> Verdic
                 "", Outcome.PROVED, symmetry.summary, (*told, "kept by every line: induction over t")
             )
     return Verdict("", Outcome.UNKNOWN, residual="no run refutes it, and no change of the states fits")
+
+
+def _starts(way: Way, state: State, symmetry: Symmetry) -> bool:
+    """Whether the changed problem starts the state at the changed value."""
+    match state.initial:
+        case Number(value=value):
+            return way.keeps(value)
+        case Ref(role=Role.THETA):
+            return way is symmetry.theta
+        case _:
+            return way is SAME
 
 
 def _holds(

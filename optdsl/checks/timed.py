@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from optdsl.checks.pairing import UnreadableError, meaning
+from optdsl.checks.pairing import UnreadableError, meaning, substituted
 from optdsl.checks.walk import TIME, Arithmetic, Key, key_of
 from optdsl.language import syntax
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Optimizer, Ref, Role, references
@@ -24,11 +24,11 @@ def argument(claim: syntax.Claim) -> syntax.Expr:
     raise UnreadableError("it is about one quantity: `limit(x)`, `nonnegative(x)`, `nondecreasing(x)`")
 
 
-def read(expr: syntax.Expr, optimizer: Optimizer) -> Expr:
-    """The meaning; a state's name is its new value. Raises `UnreadableError`."""
+def read(expr: syntax.Expr, optimizer: Optimizer, fixed: Mapping[str, Expr]) -> Expr:
+    """The meaning; a state's name is its new value, a fixed hyper what it is. Raises `UnreadableError`."""
     lines = {line.target.name: line.target for line in (*optimizer.query_lines, *optimizer.lines)}
     names = [hyper.name for hyper in optimizer.hypers]
-    return _aged(meaning(_plain(expr), [*names, *lines]), lines)
+    return _aged(substituted(meaning(_plain(expr), [*names, *fixed, *lines]), fixed), lines)
 
 
 def _plain(expr: syntax.Expr) -> syntax.Expr:

@@ -4,11 +4,14 @@ from fractions import Fraction
 
 import pytest
 
+from optdsl import checks, driver, library
 from optdsl.checks.catalogue import NoSpecError
 from optdsl.checks.rational import ONE, Rational, generator
 from optdsl.checks.solve import inconsistent, solutions
 from optdsl.checks.verdict import Outcome
+from optdsl.diagnostics import Source
 from optdsl.files import library_names
+from optdsl.language.optimizer import Optimizer
 from optdsl.language.printer import print_claim
 from tests.support import programs
 from tests.support.claims import verdict
@@ -234,6 +237,19 @@ def test_defaults_of_the_other_spec_are_told() -> None:
 def test_a_spec_that_is_not_there() -> None:
     with pytest.raises(NoSpecError):
         verdict("momentum", "reduces(nosuch)")
+
+
+def test_a_mistake_of_ours_is_not_told_as_a_spec_that_is_not_there() -> None:
+    source = Source("a.opt", f"{SPECS['heavy']}prove reduces(gd)\nprove reduces(nosuch)\n")
+    optimizer, _ = driver.front(source)
+
+    def mistaken(name: str) -> Optimizer:
+        raise KeyError(name)
+
+    with pytest.raises(KeyError):
+        list(checks.check_claims(optimizer, mistaken))
+    _, missing = checks.check_claims(optimizer, library.lookup)
+    assert missing.residual == "there is no spec `nosuch`"
 
 
 # --- the equation solver -------------------------------------------------------------------------

@@ -18,11 +18,9 @@ from optdsl.checks.pairing import UnreadableError
 from optdsl.checks.rational import ONE, Rational
 from optdsl.checks.runs import points
 from optdsl.checks.show import shown
-from optdsl.checks.timed import argument, hypers_in, read, unsteady, value_at
+from optdsl.checks.timed import FIXED, argument, hypers_in, number_at, read, unsteady, value_at
 from optdsl.checks.trace import (
-    EXACT,
     IllDefinedError,
-    Real,
     UndecidedError,
     as_ball,
     show,
@@ -33,7 +31,6 @@ from optdsl.checks.walk import TIME, Key
 from optdsl.language import syntax
 from optdsl.language.optimizer import Age, Expr, Optimizer
 
-FIXED = "hypers do not change from step to step"
 _SIGNS = {1: ">", 0: "=", -1: "<"}
 LATE = tuple(Fraction(10**k) for k in (2, 4, 6))
 
@@ -116,7 +113,7 @@ def _witness(
         if limit is None or wanted is None or limit == wanted or isinstance(wanted, str):
             continue
         try:
-            late = [_at(optimizer, quantity, hypers, t) for t in LATE]
+            late = [number_at(quantity, optimizer, hypers, t) for t in LATE]
         except (IllDefinedError, UndecidedError):
             continue
         last = late[-1]
@@ -142,9 +139,3 @@ def limit_at(optimizer: Optimizer, expr: Expr, hypers: dict[str, Fraction]) -> F
     except (BudgetError, NeedCaseError, NoFormError, NoLimitError, VacuousError):
         return None
     return found if isinstance(found, str) else found.value
-
-
-def _at(optimizer: Optimizer, expr: Expr, hypers: dict[str, Fraction], t: Fraction) -> Real:
-    value = value_at(expr, optimizer, EXACT, hypers, t)
-    assert not isinstance(value, bool)
-    return value

@@ -20,7 +20,7 @@ from optdsl.checks.pairing import UnreadableError
 from optdsl.checks.rational import Rational
 from optdsl.checks.runs_of import Run, hyper_points, refuting_run
 from optdsl.checks.step_bound import is_nonnegative
-from optdsl.checks.timed import argument, hypers_in, needed, read, unsteady, value_at
+from optdsl.checks.timed import FIXED, argument, hypers_in, needed, number_at, read, unsteady, value_at
 from optdsl.checks.trace import EXACT, IllDefinedError, Real, UndecidedError, Value, as_ball, show, sign
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import TIME, inputs, key_of, value_of
@@ -28,7 +28,6 @@ from optdsl.language import syntax
 from optdsl.language.optimizer import Age, Expr, Ref, Role, references
 from optdsl.language.printer import print_expr
 
-FIXED = "hypers do not change from step to step"
 TIMES = range(1, 12)
 
 
@@ -144,9 +143,7 @@ def _falling(name: str, expr: Expr, context: Context) -> Witness | None:
     for hypers in hyper_points(context):
         for t in map(Fraction, TIMES):
             try:
-                now, later = (
-                    _real(value_at(expr, context.optimizer, EXACT, hypers, time)) for time in (t, t + 1)
-                )
+                now, later = (number_at(expr, context.optimizer, hypers, time) for time in (t, t + 1))
                 if sign(_minus(later, now)) < 0:
                     shown = {key: value for key, value in hypers.items() if key in named}
                     told = f"{name} is {show(now)} at t = {t} and {show(later)} at t = {t + 1}"

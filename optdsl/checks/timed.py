@@ -6,14 +6,21 @@ allowed) states, to be evaluated with the keys that `run_step` gives. Nothing is
 
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 from typing import TypeVar
 
+from flint import ctx
+
 from optdsl.checks.pairing import UnreadableError, meaning, substituted
+from optdsl.checks.trace import EXACT, PRECISION, Real
 from optdsl.checks.walk import TIME, Arithmetic, Key, key_of
 from optdsl.language import syntax
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Optimizer, Ref, Role, references
 
 T = TypeVar("T")
+
+FIXED = "hypers do not change from step to step"
+"""What a claim about all t assumes of them."""
 
 
 def argument(claim: syntax.Claim) -> syntax.Expr:
@@ -93,3 +100,11 @@ def value_at(
     for line in needed(expr, optimizer):
         values[key_of(line)] = arithmetic.evaluate(line.value, values)
     return arithmetic.evaluate(expr, values)
+
+
+def number_at(expr: Expr, optimizer: Optimizer, hypers: Mapping[str, Fraction], time: Fraction) -> Real:
+    """The same, as a number. Raises `IllDefinedError` and `UndecidedError`."""
+    ctx.prec = PRECISION
+    value = value_at(expr, optimizer, EXACT, hypers, time)
+    assert not isinstance(value, bool)
+    return value

@@ -6,12 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optdsl.checks.limits import limit_at
+from optdsl import driver
+from optdsl.checks.algebra import BudgetError, NoFormError
+from optdsl.checks.eventually import NoLimitError
+from optdsl.checks.interval import Interval
+from optdsl.checks.limits import limit_at, proof
 from optdsl.checks.timed import number_at
-from optdsl.checks.trace import IllDefinedError, UndecidedError, as_ball
+from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, as_ball
 from optdsl.checks.verdict import Outcome
-from optdsl.language.optimizer import Apply, Expr, Kind, Number, Ref, Role, Shape
-from tests.support import programs
+from optdsl.checks.walk import TIME
+from optdsl.diagnostics import Source
+from optdsl.language.optimizer import Age, Apply, Expr, Kind, Number, Optimizer, Ref, Role, Shape
 from tests.support.claims import verdict
 
 PLAIN = (
@@ -173,36 +178,63 @@ def _apply(op: str, *args: Expr) -> Expr:
     return Apply(op, args, Shape.SCALAR, Kind.REAL)
 
 
-NUMBERS = st.sampled_from([Fraction(n, d) for n in (-2, -1, 0, 1, 3) for d in (1, 2)]).map(Number)
-POWERS = st.sampled_from([Fraction(1, 2), Fraction(9, 10), Fraction(1), Fraction(0)]).map(
-    lambda b: _apply("pow", Number(b), T)
-)
+A, B = Ref(Role.HYPER, "a"), Ref(Role.HYPER, "b")
+TWO = "optimizer Two\nhyper a = 1 in [-1, 2]\nhyper b = 0.5 in [0, 1]\ntheta[t] = theta[t-1] - a*b*g[t]\n"
+FACTS = {
+    ("a", Age.NOW): Interval(Fraction(-1), Fraction(2), False, False),
+    ("b", Age.NOW): Interval(Fraction(0), Fraction(1), False, False),
+    TIME: Interval(Fraction(1), None, False, True),
+}
+POINTS = [
+    {"a": Fraction(a), "b": Fraction(b)} for a in ("-1", "0", "1/2", "2") for b in ("0", "1/3", "1/2", "1")
+]
+NUMBERS = [Number(Fraction(n, d)) for n in (-2, -1, 0, 1, 3) for d in (1, 2)]
+POWERS = [_apply("pow", B, T), _apply("pow", B, _apply("sub", T, NUMBERS[6])), _apply("pow", NUMBERS[7], T)]
 OF_TIME = st.recursive(
-    NUMBERS | POWERS | st.just(T),
+    st.sampled_from([*NUMBERS, *POWERS, T, A, B]),
     lambda inner: (
         st.builds(_apply, st.sampled_from(["add", "sub", "mul", "div", "max", "min"]), inner, inner)
         | st.builds(_apply, st.sampled_from(["neg", "abs", "sqrt", "sign"]), inner)
         | st.builds(
-            lambda x, y, z, w: _apply("where", Apply("gt", (x, y), Shape.SCALAR, Kind.BOOL), z, w),
+            lambda op, x, y, z, w: _apply("where", Apply(op, (x, y), Shape.SCALAR, Kind.BOOL), z, w),
+            st.sampled_from(["gt", "ge", "eq"]),
             *[inner] * 4,
         )
     ),
-    max_leaves=8,
+    max_leaves=7,
 )
 
 
-@given(OF_TIME)
-@settings(max_examples=400)
-def test_limits_against_balls(expr: Expr) -> None:
-    """Where a limit is derived, the value at t = 10^16 is close to it, or large where it is infinite."""
-    found = limit_at(programs.meaning("gd"), expr, {})
-    if found is None:
-        return
+def close(x: Real, y: Real) -> bool:
+    return not abs(as_ball(x) - as_ball(y)) > as_ball(Fraction(1, 50))
+
+
+def late(expr: Expr, optimizer: Optimizer, point: dict[str, Fraction]) -> Real | None:
     try:
-        value = number_at(expr, programs.meaning("gd"), {}, LATE)
+        return number_at(expr, optimizer, point, LATE)
     except (IllDefinedError, UndecidedError):
-        return
-    if isinstance(found, str):
-        assert (as_ball(value) > 50) if found == "inf" else (as_ball(value) < -50)
-    else:
-        assert abs(as_ball(value) - as_ball(found)) < as_ball(Fraction(1, 50))
+        return None
+
+
+@given(OF_TIME)
+@settings(max_examples=200)
+def test_limits_against_balls(expr: Expr) -> None:
+    """What is derived for some hypers, and what is proved for all, is what the values at t = 10^16 are close
+    to (or, where it is infinite, far on the way to)."""
+    optimizer, _ = driver.front(Source("two.opt", TWO))
+    found: dict[Expr, None] = {A: None, B: None}
+    for point in POINTS:
+        limit, value = limit_at(optimizer, expr, point), late(expr, optimizer, point)
+        if isinstance(limit, Fraction):
+            found[Number(limit)] = None
+            assert value is None or close(value, limit)
+        elif limit is not None and value is not None:
+            assert not as_ball(value) * (1 if limit == "inf" else -1) < 50
+    for claimed in found:
+        try:
+            proved = list(proof(optimizer, FACTS, expr, claimed))
+        except (BudgetError, NoFormError, NoLimitError):
+            continue
+        for point in POINTS if proved else ():
+            value, wanted = late(expr, optimizer, point), late(claimed, optimizer, point)
+            assert value is None or wanted is None or close(value, wanted)

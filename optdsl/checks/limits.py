@@ -54,7 +54,7 @@ def claim_limit(claim: syntax.Claim, context: Context) -> Verdict:
     facts: dict[Key, Interval] = {(name, Age.NOW): domain for name, domain in context.domains.items()}
     facts[TIME] = Interval(Fraction(1), None, False, True)
     try:
-        lines = tuple(_proof(optimizer, facts, quantity, claimed))
+        lines = tuple(proof(optimizer, facts, quantity, claimed))
     except NoLimitError as error:
         return Verdict("", Outcome.UNKNOWN, residual=str(error))
     except (BudgetError, NoFormError) as error:
@@ -64,7 +64,7 @@ def claim_limit(claim: syntax.Claim, context: Context) -> Verdict:
     return Verdict("", Outcome.PROVED, "as t grows, for all hypers", lines, assumptions=(FIXED,))
 
 
-def _proof(optimizer: Optimizer, facts: dict[Key, Interval], quantity: Expr, claimed: Expr) -> Iterator[str]:
+def proof(optimizer: Optimizer, facts: dict[Key, Interval], quantity: Expr, claimed: Expr) -> Iterator[str]:
     """A line for every case; raises `NoLimitError` where the limit is not shown to be the claimed one."""
     told: dict[str, None] = {}
     sides: list[Rational] = []

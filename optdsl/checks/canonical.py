@@ -165,9 +165,18 @@ class Algebra(Atoms, Arithmetic[Rational]):
         for poly, k in factors:
             factor = sign_of_factor(poly)
             if factor == 0 and k < 0:
+                if self._is_base(poly):  # b^(t-1) is b^t/b in this form
+                    raise NoFormError(
+                        "a power of what is zero: b^(t-1) is b^t/b in this form, and has a value"
+                    )
                 raise VacuousError
             sign *= factor if k % 2 else factor * factor
         return sign
+
+    def _is_base(self, poly: Poly) -> bool:
+        """Whether a power with t in its exponent has this polynomial in its base."""
+        bases = (each[1] for each in self.definitions if each[0] == "power")
+        return any(isinstance(base, Poly) and (base % poly).is_zero() for base in bases)
 
     def _poly_sign(self, poly: Poly) -> int:
         known = self.interval(poly)

@@ -8,7 +8,7 @@ What cancels in its highest degree, where an atom is known only up to 1 + o(1), 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from optdsl.checks.canonical import Algebra, NoFormError, VacuousError
@@ -52,6 +52,11 @@ class Eventually(Algebra):
 
     told: dict[str, None] = field(default_factory=dict)
     _timed: dict[int, bool] = field(default_factory=dict)
+
+    def assuming(self, poly: Poly, sign: int) -> "Eventually":
+        child = super().assuming(poly, sign)
+        assert isinstance(child, Eventually)
+        return replace(child, told={}, _timed=dict(self._timed))
 
     def limit(self, x: Rational) -> Rational | str:
         """What x tends to: a constant, "inf" or "-inf"."""
@@ -251,3 +256,4 @@ class Eventually(Algebra):
         if narrowed is None:
             raise ImpossibleError
         self.intervals[index] = narrowed
+        self._known.clear()

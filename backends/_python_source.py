@@ -20,14 +20,18 @@ from optdsl.kernel.ir import (
     Load,
     Local,
     Op,
+    Phase,
     Stmt,
     Store,
+    Total,
     Type,
 )
 from optdsl.kernel.walk import locals_in
 from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS
+from optdsl.runtime.batch import MAX_BUFFERS
 
 _INDENT = "    "
+_SCRATCH = MAX_BUFFERS - 1  # the number of the buffer of the first sum; the next have the numbers below
 
 
 def prologue_source(kernel: Kernel, name: str, source: Source | None = None) -> str:
@@ -61,24 +65,60 @@ def prologue_source(kernel: Kernel, name: str, source: Source | None = None) -> 
 
 
 def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str:
-    """`name(addresses, chunks, first, last, scalars)`: the kernel's one phase, in place."""
+    """`name(addresses, chunks, first, last, scalars)`: the kernel's one phase, in place.
+
+    A phase that sums is `name(addresses, chunks, first, last, scalars, scratch, partials)`: what is
+    summed goes to `scratch`, a block at a time, and from there to `partials`, chunk by chunk.
+    """
     (phase,) = kernel.phases
     precision = kernel.precision
-    used = _used_buffers(kernel)
     storage = str(precision.storage)
-    lines = [
-        "@kernel",
-        f"def {name}(addresses, chunks, first, last, scalars):",
-        f'{_INDENT}"""Chunks first..last, in place: computes in {precision.compute}, stores {storage}."""',
+    sums = any(isinstance(stmt, Total) for stmt in phase.body)
+    arguments = "addresses, chunks, first, last, scalars" + (", scratch, partials" if sums else "")
+    does = "only reads: computes" if sums else "in place: computes"
+    to = "sums in f64" if sums else f"stores {storage}"
+    head = [
+        "@reduction" if sums else "@kernel",
+        f"def {name}({arguments}):",
+        f'{_INDENT}"""Chunks first..last, {does} in {precision.compute}, {to}."""',
         f"{_INDENT}for chunk in range(first, last):",
         f"{_INDENT * 2}tensor, start, size, row = chunks[chunk]",
         f"{_INDENT * 2}offset = {storage}_bytes(start)",
-        *(f"{_INDENT * 2}{buffer}_at = addresses[tensor, {column}] + offset" for column, buffer in used),
+        *(
+            f"{_INDENT * 2}{buffer}_at = addresses[tensor, {column}] + offset"
+            for column, buffer in _used_buffers(kernel)
+        ),
         *(f"{_INDENT * 2}{line}" for line in _scalars(kernel)),
-        f"{_INDENT * 2}for i in range(size):",
-        *(f"{_INDENT * 3}{line}" for stmt in phase.body for line in _phase_lines(stmt, kernel, source)),
     ]
-    return "\n".join(lines)
+    body = [line for stmt in phase.body for line in _phase_lines(stmt, kernel, source)]
+    return "\n".join([*head, *(_summing(phase, body) if sums else _plain(body))])
+
+
+def _plain(body: list[str]) -> list[str]:
+    return [f"{_INDENT * 2}for i in range(size):", *(f"{_INDENT * 3}{line}" for line in body)]
+
+
+def _summing(phase: Phase, body: list[str]) -> list[str]:
+    """Blocks of elements whose summands are folded in halves: fast, and the same sum on every machine."""
+    count = sum(isinstance(stmt, Total) for stmt in phase.body)
+    return [
+        *(f"{_INDENT * 2}partials[chunk, {column}] = 0.0" for column in range(count)),
+        f"{_INDENT * 2}for block in range(0, size, BLOCK):",
+        f"{_INDENT * 3}count = min(BLOCK, size - block)",
+        f"{_INDENT * 3}for j in range(count):",
+        f"{_INDENT * 4}i = block + j",
+        *(f"{_INDENT * 4}{line}" for line in body),
+        *(
+            f"{_INDENT * 3}partials[chunk, {column}] = partials[chunk, {column}] "
+            f"+ block_sum{column}({_scratch(column)}, count)"
+            for column in range(count)
+        ),
+    ]
+
+
+def _scratch(column: int) -> str:
+    offset = "BLOCK" if column == 1 else f"{column} * BLOCK"
+    return f"scratch + f64_bytes({offset})" if column else "scratch"
 
 
 def _scalars(kernel: Kernel) -> Iterator[str]:
@@ -98,7 +138,7 @@ def _scalar_name(scalar: str) -> str:
 
 def _used_buffers(kernel: Kernel) -> list[tuple[int, str]]:
     (phase,) = kernel.phases
-    touched = {stmt.buffer for stmt in phase.body if isinstance(stmt, Store)}
+    touched: set[str] = {stmt.buffer for stmt in phase.body if isinstance(stmt, Store)}
     for stmt in phase.body:
         touched |= _loads(stmt.value)
     return [(column, buffer.name) for column, buffer in enumerate(kernel.buffers) if buffer.name in touched]
@@ -120,6 +160,11 @@ def _phase_lines(stmt: Stmt, kernel: Kernel, source: Source | None) -> list[str]
     rename = {TIME: "now"}
     if isinstance(stmt, Let):
         return _commented(_let(stmt, kernel, rename), stmt.span, source)
+    if isinstance(stmt, Total):
+        (phase,) = kernel.phases
+        column = [each for each in phase.body if isinstance(each, Total)].index(stmt)
+        value = _print(stmt.value, kernel, rename)[0]
+        return [f"write_f64({_scratch(column)}, j, {value}, {_SCRATCH - column})"]
     column = _column(kernel, stmt.buffer)
     type_ = kernel.precision.storage
     return [f"write_{type_}({stmt.buffer}_at, i, {_print(stmt.value, kernel, rename)[0]}, {column})"]

@@ -27,7 +27,9 @@ class Vectorisation:
     widest: int  # bits of the widest vector register that is named
 
 
-IMPORTS = """from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, prologue
+IMPORTS = """from optdsl.runtime.numba_kernel import BLOCK, f32, f32_bytes, f64, f64_bytes, kernel, prologue
+from optdsl.runtime.numba_kernel import block_sum0, block_sum1, block_sum2, block_sum3, block_sum4, block_sum5
+from optdsl.runtime.numba_kernel import block_sum6, block_sum7, reduction
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.scalar_math import cbrt, floor, maximum, minimum, modulo, power, sigmoid, sign, where
 """
@@ -49,12 +51,22 @@ class NumbaCpu:
 
     def load(self, program: Program, phase: str = "update") -> Step:
         from optdsl.runtime.launch import launch
+        from optdsl.runtime.layout import Reduction, Total
+        from optdsl.runtime.reduce import reduce_batches
 
         module = self._module(program, phase)
         prepare, update = module.prepare, getattr(module, phase)
         count = len(_kernel(program, phase).scalars)
+        passes = []
+        for kernel in program.reductions:
+            reducing = self._module(program, kernel.name)
+            pair = (reducing.prepare, getattr(reducing, kernel.name))
+            totals = (Total(column, total.key, total.over_all) for column, total in program.summed(kernel))
+            passes.append(Reduction(pair, len(kernel.scalars), tuple(totals)))
 
         def step(batch: Batch) -> None:
+            if passes:
+                reduce_batches([(batch, passes)])
             launch(prepare, update, batch, count)
 
         return step
@@ -80,10 +92,10 @@ def count_vector_instructions(assembly: str) -> Vectorisation:
 
 
 def _kernel(program: Program, phase: str) -> Kernel:
-    kernel = program.query if phase == "query" else program.update
-    if kernel is None:
-        raise InternalError(f"{program.optimizer.name} has no {phase} kernel")
-    return kernel
+    for kernel in program.kernels:
+        if kernel.name == phase:
+            return kernel
+    raise InternalError(f"{program.optimizer.name} has no {phase} kernel")
 
 
 BACKEND: Backend = NumbaCpu()

@@ -6,7 +6,8 @@ backend. Slow and plain on purpose.
 """
 
 import ctypes
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -17,13 +18,27 @@ from numpy.typing import NDArray
 from optdsl.backend import Backend, Program, Step
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Type
-from optdsl.language.operators import INFIX, OPERATORS
-from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Optimizer, Ref, Role, Shape, Truth
+from optdsl.language.operators import INFIX, OPERATORS, REDUCTIONS
+from optdsl.language.optimizer import (
+    Age,
+    Apply,
+    Assign,
+    Expr,
+    Number,
+    Optimizer,
+    Ref,
+    Role,
+    Shape,
+    State,
+    Truth,
+)
+from optdsl.language.reductions import Total, reductions_in
 from optdsl.runtime.batch import Batch
 
 PRECISION = 200  # bits
 
 Values = dict[tuple[str, Age], Any]  # what every name stands for, old and new
+Tensors = list[Values]  # of each tensor; or of each element of one
 
 
 class Arithmetic:
@@ -45,14 +60,14 @@ class Arithmetic:
                 raise InternalError("the reference takes a specialised optimizer")
             case Ref(name=name, age=age):
                 return values[name, age]
+            case Apply(op=op) if op in REDUCTIONS:
+                return values[_key(expr)]
             case Apply(op=op, args=args):
                 return self.operators[op](*(self.evaluate(arg, values) for arg in args))
 
-    def run(self, lines: tuple[Assign, ...], values: Values, shape: Shape | None = None) -> None:
-        """All lines, or those of one shape, from top to bottom; results go into `values`."""
+    def run(self, lines: tuple[Assign, ...], values: Values) -> None:
+        """From top to bottom; results go into `values`, which holds those of reductions already."""
         for line in lines:
-            if shape is not None and line.target.shape is not shape:
-                continue
             first = line.first is not None and values["t", Age.NOW] == 1
             expr = line.first if first and line.first is not None else line.value
             values[line.target.name, line.target.age] = self.evaluate(expr, values)
@@ -94,16 +109,45 @@ def exact_step(
 
     All inputs are taken as the exact numbers that they are. The optimizer's flags are chosen.
     """
+    (new,) = exact_steps(optimizer, hypers, t, [{"theta": theta, "g": g, **states}])
+    return new
+
+
+def exact_steps(
+    optimizer: Optimizer, hypers: Mapping[str, Any], t: int, elements: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The same for all elements of one tensor, each given by its `theta`, `g` and states."""
     with mpmath.workprec(PRECISION):
-        values = _inputs(optimizer, {name: mpmath.mpf(x) for name, x in hypers.items()}, mpmath.mpf(t))
-        values["g", Age.NOW] = mpmath.mpf(g)
-        values["theta", Age.OLD] = mpmath.mpf(theta)
-        for name, value in states.items():
-            values[name, Age.OLD] = mpmath.mpf(value)
-        EXACT.run(optimizer.lines, values)
-        return {
-            name: values[name, Age.NEW] for name in ("theta", *(state.name for state in optimizer.states))
-        }
+        given = _inputs(optimizer, {name: mpmath.mpf(x) for name, x in hypers.items()}, mpmath.mpf(t))
+        tensor: Tensors = []
+        for element in elements:
+            old = {(name, Age.OLD): mpmath.mpf(value) for name, value in element.items()}
+            tensor.append({**given, **old, ("g", Age.NOW): mpmath.mpf(element["g"])})
+        for line in optimizer.lines:
+            for reduction in _reductions(line):
+                value = _exactly_reduced(reduction, tensor)
+                for values in tensor:
+                    values[_key(reduction)] = value
+            for values in tensor:
+                EXACT.run((line,), values)
+        names = ("theta", *(state.name for state in optimizer.states))
+        return [{name: values[name, Age.NEW] for name in names} for values in tensor]
+
+
+def _reductions(line: Assign) -> list[Apply]:
+    return [each for part in (line.value, line.first) if part for each in reductions_in(part)]
+
+
+def _exactly_reduced(reduction: Apply, tensor: Tensors) -> Any:
+    row = REDUCTIONS[reduction.op]
+    args = [[EXACT.evaluate(arg, values) for values in tensor] for arg in reduction.args]
+    summands = args[0]
+    if row.spelled in ("norm", "dot"):
+        summands = [x * y for x, y in zip(args[0], args[-1], strict=True)]
+    total = mpmath.fsum(summands)
+    if row.spelled == "norm":
+        return mpmath.sqrt(total)
+    return total / len(tensor) if row.spelled == "mean" else total
 
 
 def _inputs(optimizer: Optimizer, hypers: Mapping[str, Any], t: Any) -> Values:
@@ -125,54 +169,96 @@ class Reference:
 
         def step(batch: Batch) -> None:
             with np.errstate(all="ignore"):
-                rows = [_row(optimizer, batch, row, phase) for row in range(batch.t.size)]
-                for tensor in range(batch.sizes.size):
-                    _tensor(optimizer, batch, tensor, rows[batch.rows[tensor]], phase, dtype)
+                rows = [_row(optimizer, batch, row) for row in range(batch.t.size)]
+                arrays = [_arrays(optimizer, batch, i, dtype) for i in range(batch.sizes.size)]
+                tensors: Tensors = []
+                for row, own in zip(batch.rows.tolist(), arrays, strict=True):
+                    values = dict(rows[row])
+                    values |= {(name, Age.OLD): array.astype(np.float64) for name, array in own.items()}
+                    values["g", Age.NOW] = values["direction", Age.NOW] * values["g", Age.OLD]
+                    tensors.append(values)
+                if phase == "query":
+                    _query(optimizer, tensors, arrays)
+                else:
+                    _update(optimizer, batch, tensors, arrays)
 
         return step
 
 
-def _row(optimizer: Optimizer, batch: Batch, row: int, phase: str) -> Values:
-    """The scalars of one row; new scalar states go back into the batch."""
+def _row(optimizer: Optimizer, batch: Batch, row: int) -> Values:
+    """What every tensor of a row begins with."""
     hypers = {hyper.name: batch.hypers[row, i] for i, hyper in enumerate(optimizer.hypers)}
     values = _inputs(optimizer, hypers, batch.t[row])
     values["direction", Age.NOW] = batch.direction[row]
-    scalar_states = [state.name for state in optimizer.states if state.shape is Shape.SCALAR]
-    for i, name in enumerate(scalar_states):
-        values[name, Age.OLD] = batch.scalar_states[row, i]
-    NUMPY.run(optimizer.query_lines if phase == "query" else optimizer.lines, values, Shape.SCALAR)
-    if phase == "update":
-        for i, name in enumerate(scalar_states):
-            batch.scalar_states[row, i] = values[name, Age.NEW]
+    for i, state in enumerate(_numbers(optimizer)):
+        values[state.name, Age.OLD] = batch.scalar_states[row, i]
     return values
 
 
-def _tensor(
-    optimizer: Optimizer,
-    batch: Batch,
-    tensor: int,
-    scalars: Values,
-    phase: str,
-    dtype: type[np.floating[Any]],
-) -> None:
+def _numbers(optimizer: Optimizer) -> list[State]:
+    """States with one value per tensor, or per step."""
+    return [state for state in optimizer.states if state.shape is not Shape.ELEMENT]
+
+
+def _arrays(
+    optimizer: Optimizer, batch: Batch, tensor: int, dtype: type[np.floating[Any]]
+) -> dict[str, NDArray[Any]]:
     size = int(batch.sizes[tensor])
-    names = ("theta", "g", *(state.name for state in optimizer.states if state.shape is not Shape.SCALAR))
-    arrays = {
+    elements = (state.name for state in optimizer.states if state.shape is Shape.ELEMENT)
+    names = ("theta", "g", *elements)
+    return {
         name: _array(int(batch.addresses[tensor, column]), size, dtype) for column, name in enumerate(names)
     }
-    values = dict(scalars)
-    for name, array in arrays.items():
-        values[name, Age.OLD] = array.astype(np.float64)
-    values["g", Age.NOW] = scalars["direction", Age.NOW] * values["g", Age.OLD]
-    if phase == "query":
-        assert optimizer.query is not None
-        NUMPY.run(optimizer.query_lines, values, Shape.ELEMENT)
-        arrays["theta"][:] = NUMPY.evaluate(optimizer.query, values).astype(dtype)
-        return
-    NUMPY.run(optimizer.lines, values, Shape.ELEMENT)
-    for name, array in arrays.items():
-        if name != "g":
-            array[:] = np.broadcast_to(values[name, Age.NEW], array.shape).astype(dtype)
+
+
+def _query(optimizer: Optimizer, tensors: Tensors, arrays: list[dict[str, NDArray[Any]]]) -> None:
+    assert optimizer.query is not None
+    for values, own in zip(tensors, arrays, strict=True):
+        NUMPY.run(optimizer.query_lines, values)
+        own["theta"][:] = NUMPY.evaluate(optimizer.query, values)
+
+
+def _update(
+    optimizer: Optimizer, batch: Batch, tensors: Tensors, arrays: list[dict[str, NDArray[Any]]]
+) -> None:
+    """Line by line, each for all tensors: what is reduced over all of them is there when it is read."""
+    for line in optimizer.lines:
+        for reduction in _reductions(line):
+            for values, total in zip(tensors, _reduced(reduction, tensors), strict=True):
+                values[_key(reduction)] = total
+        for values in tensors:
+            NUMPY.run((line,), values)
+    for tensor, (values, own) in enumerate(zip(tensors, arrays, strict=True)):
+        for name, array in own.items():
+            if name != "g":
+                array[:] = np.broadcast_to(values[name, Age.NEW], array.shape)
+        for i, state in enumerate(_numbers(optimizer)):
+            batch.scalar_states[batch.rows[tensor], i] = values[state.name, Age.NEW]
+
+
+def _key(reduction: Apply) -> tuple[str, Age]:
+    """Where the value of a reduction is kept: under a name that no spec can spell."""
+    return f"{Total(reduction, 0).key}", Age.NOW
+
+
+def _reduced(reduction: Apply, tensors: Tensors) -> list[Any]:
+    """Its value for each tensor: an exact sum of float64 summands, rounded once."""
+    row = REDUCTIONS[reduction.op]
+    sums: list[float] = []
+    for values in tensors:
+        args = [np.broadcast_to(NUMPY.evaluate(arg, values), values["g", Age.NOW].shape).ravel()
+                for arg in reduction.args]  # fmt: skip
+        summands = args[0] * args[-1] if row.spelled in ("norm", "dot") else args[0]
+        finite = bool(np.isfinite(summands).all())
+        sums.append(math.fsum(summands.tolist()) if finite else float(summands.sum()))
+    counts = [values["g", Age.NOW].size for values in tensors]
+    if row.over_all:
+        sums, counts = [math.fsum(sums)] * len(sums), [sum(counts)] * len(counts)
+    if row.spelled == "norm":
+        return [np.sqrt(np.float64(x)) for x in sums]
+    if row.spelled == "mean":
+        return [np.float64(x) / count for x, count in zip(sums, counts, strict=True)]
+    return [np.float64(x) for x in sums]
 
 
 def _array(address: int, size: int, dtype: type[np.floating[Any]]) -> NDArray[Any]:
@@ -218,6 +304,9 @@ def print_meaning(expr: Expr) -> str:
             return str(value).lower()
         case Ref(name=name, age=age):
             return f"{name}{age.value}"
+        case Apply(op=op, args=args) if op in REDUCTIONS:
+            scope = " over all" if REDUCTIONS[op].over_all else ""
+            return f"{REDUCTIONS[op].spelled}({', '.join(map(print_meaning, args))}{scope})"
         case Apply(op=op, args=args):
             row = OPERATORS[op]
             texts = [print_meaning(arg) for arg in args]

@@ -5,14 +5,17 @@ this protocol. Nothing in `optdsl/` names a backend.
 """
 
 import pkgutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Protocol, cast
 
 from optdsl.diagnostics import Source
+from optdsl.kernel import ir
 from optdsl.kernel.ir import Kernel
 from optdsl.language.optimizer import Optimizer
+from optdsl.language.reductions import Total
 from optdsl.runtime.batch import Batch
 
 
@@ -21,12 +24,28 @@ class Program:
     """One optimizer with its flags chosen, as meaning and as kernels of one precision.
 
     `query` is the kernel that moves theta to the point where the gradient is taken, None for
-    theta[t-1]; it has the buffers and inputs of `update`, and stores to theta only.
+    theta[t-1]; it has the buffers and inputs of `update`, and stores to theta only. `reductions` run
+    before `update`, in this order, and only read; `totals` are what they sum, in the order of the columns.
     """
 
     optimizer: Optimizer
     update: Kernel
     query: Kernel | None = None
+    reductions: tuple[Kernel, ...] = ()
+    totals: tuple[Total, ...] = ()
+
+    def summed(self, kernel: Kernel) -> Iterator[tuple[int, Total]]:
+        """What a pass sums, in its order: the column among the totals, and which it is."""
+        names = kernel.hypers[len(kernel.hypers) - len(self.totals) :]
+        for phase in kernel.phases:
+            for stmt in phase.body:
+                if isinstance(stmt, ir.Total):
+                    yield names.index(stmt.name), self.totals[names.index(stmt.name)]
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """All of them, in the order in which a step runs them."""
+        return (*((self.query,) if self.query else ()), *self.reductions, self.update)
 
 
 class Step(Protocol):

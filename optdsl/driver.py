@@ -102,10 +102,9 @@ def stages(
     yield "lowered", _print(lowered)
     program = run_passes(lowered)
     yield "kernel", _print(program)
-    phases = ("query", "update") if program.query else ("update",)
-    yield "source", "\n\n".join(get_backend(backend).source(program, phase) for phase in phases)
+    names = [kernel.name for kernel in program.kernels]
+    yield "source", "\n\n".join(get_backend(backend).source(program, name) for name in names)
 
 
 def _print(program: Program) -> str:
-    kernels = [program.query, program.update] if program.query else [program.update]
-    return "\n\n".join(print_kernel(kernel) for kernel in kernels)
+    return "\n\n".join(print_kernel(kernel) for kernel in program.kernels)

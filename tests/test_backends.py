@@ -44,7 +44,9 @@ def test_backends_agree_with_the_reference(setting: Setting, backend: str, mode:
             for name, array in tensor.items():
                 scale = np.maximum(np.abs(wanted[name]), 1e-2 if mode == "fast" else 1e-4).astype(array.dtype)
                 error = np.abs(array.astype(np.float64) - wanted[name].astype(np.float64)) / np.spacing(scale)
-                assert error.size == 0 or error.max() <= ULPS[mode, storage], (t, name, error.max())
+                # a sum over thousands of elements may end in another last place, and all of them read it
+                limit = ULPS[mode, storage] * (8 if program.reductions else 1)
+                assert error.size == 0 or error.max() <= limit, (t, name, error.max())
         np.testing.assert_allclose(data.scalar_states, expected.scalar_states, rtol=1e-14)
         # from the same place again: what is compared is one step, not how errors grow
         data = expected.copy()
@@ -59,24 +61,17 @@ def test_accurate_steps_are_correctly_rounded(setting: Setting) -> None:
     hypers = programs.hyper_rows(optimizer, 1)
     names = [hyper.name for hyper in optimizer.hypers]
     step = get_backend("numba_cpu").load(program)
-    exact_step = import_module("optdsl.backends.reference").exact_step
+    exact_steps = import_module("optdsl.backends.reference").exact_steps
     for t in (1, 2, 3):
         before = data.copy()
         programs.run(step, optimizer, data, hypers, t)
-        for i in range(60):
-            old = {name: float(array[i]) for name, array in before.arrays[0].items()}
-            states = {name: old[name] for name in programs.element_states(optimizer)}
-            states |= dict(
-                zip(programs.scalar_states(optimizer), before.scalar_states[0].tolist(), strict=True)
-            )
-            exact = exact_step(
-                optimizer,
-                dict(zip(names, hypers[0].tolist(), strict=True)),
-                t,
-                old["theta"],
-                old["g"],
-                states,
-            )
+        numbers = dict(zip(programs.scalar_states(optimizer), before.scalar_states[0].tolist(), strict=True))
+        elements = [
+            {**numbers, **{name: float(array[i]) for name, array in before.arrays[0].items()}}
+            for i in range(60)
+        ]
+        given = dict(zip(names, hypers[0].tolist(), strict=True))
+        for i, exact in enumerate(exact_steps(optimizer, given, t, elements)):
             for name in ("theta", *programs.element_states(optimizer)):
                 found = data.arrays[0][name][i]
                 unit = float(np.spacing(np.float32(abs(float(exact[name])))))
@@ -132,8 +127,8 @@ def test_special_numbers_mean_the_same_everywhere(setting: Setting, storage: Typ
 def test_kernels_are_vectorised(setting: Setting, mode: str, storage: Type) -> None:
     """Every arithmetic instruction of the loop is there in packed form; the scalar ones are its remainder."""
     program = programs.program(setting, mode, storage)
-    for phase in ("update", "query") if program.query else ("update",):
-        found = get_backend("numba_cpu").vectorisation(program, phase)  # type: ignore[attr-defined]
+    for kernel in program.kernels:
+        found = get_backend("numba_cpu").vectorisation(program, kernel.name)  # type: ignore[attr-defined]
         assert found.packed >= max(found.scalar, 1), found
         assert found.widest >= 128
 

@@ -217,7 +217,7 @@ def late(expr: Expr, optimizer: Optimizer, point: dict[str, Fraction]) -> Real |
 
 
 @given(OF_TIME)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_limits_against_balls(expr: Expr) -> None:
     """What is derived for some hypers, and what is proved for all, is what the values at t = 10^16 are close
     to (or, where it is infinite, far on the way to)."""

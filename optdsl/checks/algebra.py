@@ -6,7 +6,7 @@ that it asks for; together the cases are everything.
 
 from collections.abc import Callable, Iterator, Mapping
 
-from optdsl.checks.canonical import Algebra, NeedCaseError, NoFormError, VacuousError
+from optdsl.checks.canonical import Algebra, ElementSignError, NeedCaseError, NoFormError, VacuousError
 from optdsl.checks.interval import Interval
 from optdsl.checks.rational import BudgetError, Rational
 from optdsl.checks.walk import Key
@@ -33,6 +33,11 @@ def cases(
         try:
             value = build(algebra)
         except VacuousError:
+            continue
+        except ElementSignError:
+            if algebra.whole:
+                raise
+            waiting = [make(facts, whole=True)]  # everything again, without any sign of an element
             continue
         except NoFormError:
             if algebra.contradiction():

@@ -12,7 +12,9 @@ from flint import fmpq
 
 from optdsl.checks.interval import EVERYTHING, NONNEGATIVE, POSITIVE, Interval, exactly
 from optdsl.checks.rational import ONE, Poly, Rational, as_fraction, generator, used
-from optdsl.checks.walk import Key
+from optdsl.checks.walk import GRADIENT, Key
+from optdsl.language.operators import REDUCTIONS
+from optdsl.language.optimizer import Age
 
 CORNERS = 3  # atoms that are moved to their two ends, one inside of the other
 Definition = tuple[object, ...]
@@ -54,6 +56,28 @@ class Atoms:
         """The generator that a rational is."""
         (index,) = rational.generators()
         return index
+
+    def is_scalar(self, poly: Poly) -> bool:
+        """Whether it is one number for a whole tensor: made of hypers, t and reductions."""
+        return all(self._is_scalar_atom(index) for index in used(poly))
+
+    def _is_scalar_atom(self, index: int) -> bool:
+        match self.definitions[index]:
+            case ("input", (_, Age.NOW) as key):
+                return key != GRADIENT
+            case ("input", _):
+                return False
+            case ("power", Poly() as base, tuple() as exponents):
+                return self.is_scalar(base) and all(self._is_scalar_atom(i) for i, _ in exponents)
+            case (str(op), *args):
+                return op in REDUCTIONS or all(
+                    self.is_scalar(part)
+                    for arg in args
+                    for part in ((arg.num, arg.den) if isinstance(arg, Rational) else (arg,))
+                    if isinstance(part, Poly)
+                )
+            case _:
+                return False
 
     # --- intervals ---
 

@@ -26,9 +26,12 @@ from optdsl.checks.rational import (
     as_fraction,
     constant,
     generator,
+    oriented,
     product,
+    replace_square,
 )
 from optdsl.checks.walk import Arithmetic, Key
+from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Apply, Expr
 
 
@@ -47,6 +50,10 @@ class NoFormError(Exception):
     """There is no value (division by zero), or none of this arithmetic."""
 
 
+class ElementSignError(NoFormError):
+    """The sign of one element matters where all elements of a tensor are reduced."""
+
+
 @dataclass
 class Algebra(Atoms, Arithmetic[Rational]):
     """`facts` are intervals of inputs; `signs` are the case that is being looked at (by the poly's text)."""
@@ -55,6 +62,7 @@ class Algebra(Atoms, Arithmetic[Rational]):
     zeros: tuple[Poly, ...] = ()
     positive: tuple[Poly, ...] = ()  # what the signs of this case say is
     asked: Mapping[str, Poly] = field(default_factory=dict)  # the polynomials of `signs`
+    whole: bool = False  # what is said holds for whole tensors: no sign of an element is assumed
 
     def assuming(self, poly: Poly, sign: int) -> "Algebra":
         """The case in which `poly` has this sign, too. Its atoms are those met so far."""
@@ -138,7 +146,12 @@ class Algebra(Atoms, Arithmetic[Rational]):
                 return self.truth(bool(x.value) or bool(y.value))
             case "not", (x,):
                 return self.truth(not x.value)
-        return self._opaque(op, args)
+        return self._reduced(op, args) if op in REDUCTIONS else self._opaque(op, args)
+
+    def _reduced(self, op: str, args: tuple[Rational, ...]) -> Rational:
+        from optdsl.checks.reduced import reduction
+
+        return reduction(self, op, args)
 
     def _opaque(self, op: str, args: tuple[Rational, ...]) -> Rational:
         name = f"{op}({', '.join(self.text(arg) for arg in args)})"
@@ -184,12 +197,14 @@ class Algebra(Atoms, Arithmetic[Rational]):
             return 1 if known.positive else -1
         if known.point == 0:
             return 0
-        poly, flipped = _oriented(poly)
+        poly, flipped = oriented(poly)
         if str(poly) in self.signs:
             return -self.signs[str(poly)] if flipped else self.signs[str(poly)]
         implied = self.implied(poly)
         if implied:
             return -implied if flipped else implied
+        if self.whole and not self.is_scalar(poly):
+            raise ElementSignError("the sign of an element")
         known = -known if flipped else known
         possible = (1, 0) if known.nonnegative else (-1, 0) if known.nonpositive else (1, -1, 0)
         raise NeedCaseError(poly, possible)
@@ -237,7 +252,10 @@ class Algebra(Atoms, Arithmetic[Rational]):
         for poly, k in factors:
             try:
                 side = self._poly_side(poly)
-            except NeedCaseError:
+            except (NeedCaseError, ElementSignError):
+                if k % 2 == 0 and self.whole:
+                    result = result * self._root_atom(product(poly, poly)).power(k // 2)
+                    continue
                 if k != 1:
                     raise
                 rest = product(rest, poly)  # it is under the root as it stands, whatever its sign
@@ -275,7 +293,11 @@ class Algebra(Atoms, Arithmetic[Rational]):
         constant_part, factors = x.factors()
         result = Rational.of(abs(constant_part))
         for poly, k in factors:
-            side = self._poly_side(poly) if k % 2 else 1
+            try:
+                side = self._poly_side(poly) if k % 2 else 1
+            except ElementSignError:
+                result = result * self._root_atom(product(poly, poly)).power(k)
+                continue
             result = result * Rational(poly if side >= 0 else -poly, ONE).power(k)
         return result
 
@@ -355,7 +377,7 @@ class Algebra(Atoms, Arithmetic[Rational]):
             changed = False
             for index, square in self.squares.items():
                 if len(poly) and poly.degrees()[index] >= 2:
-                    poly, changed = _replace_square(poly, index, square), True
+                    poly, changed = replace_square(poly, index, square), True
         return poly
 
     def vanishes(self, x: Rational) -> bool:
@@ -370,20 +392,3 @@ class Algebra(Atoms, Arithmetic[Rational]):
             _, num = divmod(num, zero)
             _, den = divmod(den, zero)
         return bool(num.is_zero()) and not den.is_zero()
-
-
-def _oriented(poly: Poly) -> tuple[Poly, bool]:
-    """The polynomial or its negative, so that both are one and the same question."""
-    return (-poly, True) if as_fraction(poly.leading_coefficient()) < 0 else (poly, False)
-
-
-def _replace_square(poly: Poly, index: int, square: Poly) -> Poly:
-    total = constant(0)
-    for monomial, coefficient in poly.to_dict().items():
-        exponent = int(monomial[index])
-        lowered = tuple(exponent % 2 if i == index else int(e) for i, e in enumerate(monomial))
-        term = poly.context().from_dict({lowered: coefficient})
-        for _ in range(exponent // 2):
-            term = product(term, square)
-        total = total + term
-    return total

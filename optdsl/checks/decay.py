@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from optdsl.checks.interval import EVERYTHING, Interval
 from optdsl.checks.walk import GRADIENT, NEW_THETA, THETA, TIME, Arithmetic, Key, inputs, run_step
+from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Age, Apply, Expr, Number, Optimizer, Ref
 
 
@@ -71,6 +72,12 @@ class Courses(Arithmetic[Course]):
 
     def apply(self, expr: Apply, args: tuple[Course, ...]) -> Course:
         match expr.op, args:
+            case op, (x,) if op in REDUCTIONS:
+                positive = x.nonnegative or op.startswith("norm")
+                return Course(decays=x.decays, tame=x.tame, nonnegative=positive, share=_shared(x))
+            case op, (x, y) if op in REDUCTIONS:
+                z = _product(x, y)
+                return Course(decays=z.decays, tame=z.tame, share=_shared(z))
             case "add", (x, y):
                 return _sum(x, y)
             case "sub", (x, y):

@@ -11,6 +11,7 @@ from fractions import Fraction
 
 from optdsl.checks.trace import EXACT, IllDefinedError, UndecidedError
 from optdsl.checks.walk import Key, key_of, value_of
+from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Apply, Assign, Expr, Number, Optimizer, Ref, Truth, references
 
 
@@ -64,6 +65,8 @@ def _simpler(expr: Apply) -> Expr:
             return other
         case "div", (Number(value=x), other) if x == 0 and not isinstance(other, Number):
             return Number(x, expr.span)
+    if expr.op in REDUCTIONS and not all(isinstance(arg, Number) and arg.value == 0 for arg in expr.args):
+        return expr  # of one element it would be another number than of many
     values = tuple(arg.value for arg in expr.args if isinstance(arg, Number | Truth))
     if len(values) < len(expr.args):
         return expr

@@ -21,7 +21,8 @@ from optdsl.checks.interval import (
     minimum,
 )
 from optdsl.checks.walk import Arithmetic, Key, inputs, run_step
-from optdsl.language.optimizer import Apply, Expr, Optimizer, Ref
+from optdsl.language.operators import REDUCTIONS
+from optdsl.language.optimizer import Apply, Expr, Number, Optimizer, Ref
 
 _CONDITION = exactly(0)  # conditions have no interval; nothing reads this
 _MAX_POWER = 16
@@ -50,6 +51,9 @@ class Intervals(Arithmetic[Interval]):
                     self.evaluate(branch, known) for branch, known in ((x, yes), (y, no)) if known is not None
                 ]
                 return hull(parts) if parts else EVERYTHING
+            case Apply(op=op, args=args) if op in REDUCTIONS:
+                super().evaluate(expr, values)  # for what it may divide by
+                return NONNEGATIVE if op.startswith("norm") or _squares(args) else EVERYTHING
             case _:
                 return super().evaluate(expr, values)
 
@@ -116,6 +120,19 @@ class Intervals(Arithmetic[Interval]):
             self.kept.add(place)
         else:
             self.open.setdefault(place, expr)
+
+
+def _squares(args: tuple[Expr, ...]) -> bool:
+    """Whether a sum of this is never negative, whatever the elements: what holds of one may not of others."""
+    match args:
+        case (Apply(op="pow", args=(_, Number(value=n))),):
+            return n.denominator == 1 and n % 2 == 0
+        case (Apply(op="mul", args=(x, y)),) | (x, y):
+            return x == y
+        case (Apply(op="abs" | "sqrt"),):
+            return True
+        case _:
+            return False
 
 
 _NEGATED = {"gt": "le", "le": "gt", "lt": "ge", "ge": "lt"}

@@ -164,3 +164,20 @@ def coefficients(poly: Poly, index: int) -> dict[int, Poly]:
         term = _CONTEXT.from_dict({rest: value})
         found[int(monomial[index])] = found.get(int(monomial[index]), ZERO) + term
     return found
+
+
+def oriented(poly: Poly) -> tuple[Poly, bool]:
+    """The polynomial or its negative, so that both are one and the same question."""
+    return (-poly, True) if as_fraction(poly.leading_coefficient()) < 0 else (poly, False)
+
+
+def replace_square(poly: Poly, index: int, square: Poly) -> Poly:
+    total = constant(0)
+    for monomial, coefficient in poly.to_dict().items():
+        exponent = int(monomial[index])
+        lowered = tuple(exponent % 2 if i == index else int(e) for i, e in enumerate(monomial))
+        term = poly.context().from_dict({lowered: coefficient})
+        for _ in range(exponent // 2):
+            term = product(term, square)
+        total = total + term
+    return total

@@ -13,6 +13,7 @@ from math import isqrt
 from flint import arb, ctx
 
 from optdsl.checks.walk import GRADIENT, THETA, TIME, Arithmetic, Key, key_of, value_of
+from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Age, Apply, Expr, Number, Optimizer, Role
 
 PRECISION = 256  # bits of a ball
@@ -96,6 +97,8 @@ class Exact(Arithmetic[Value]):
         return _settled(self._real(expr, tuple(arg for arg in args if not isinstance(arg, bool))))
 
     def _real(self, expr: Apply, args: tuple[Real, ...]) -> Value:
+        if expr.op in REDUCTIONS:  # of the tensor with the one element that a run has
+            return _of_one(REDUCTIONS[expr.op].spelled, args)
         match expr.op, args:
             case (("add" | "sub" | "mul"), (x, y)):
                 return _plain(expr.op, x, y)
@@ -162,6 +165,16 @@ def sign_or_none(value: Real) -> int | None:
         return sign(value)
     except UndecidedError:
         return None
+
+
+def _of_one(reduction: str, args: tuple[Real, ...]) -> Real:
+    match reduction, args:
+        case "norm", (x,):
+            return -x if sign(x) < 0 else x
+        case "dot", (x, y):
+            return _plain("mul", x, y)
+        case _:
+            return args[0]
 
 
 def _settled(value: Value) -> Value:

@@ -16,6 +16,7 @@ from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import GRADIENT, THETA, TIME, Arithmetic, Key, inputs, key_of, run_step, value_of
 from optdsl.diagnostics import Span
 from optdsl.language import syntax
+from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Age, Apply, Ref, references
 
 Linear = dict[str, Fraction]  # unknown (or "" for the constant) to its coefficient
@@ -58,6 +59,10 @@ class Units(Arithmetic[Unit]):
 
     def apply(self, expr: Apply, args: tuple[Unit, ...]) -> Unit:
         match expr.op, args:
+            case op, (x,) if op in REDUCTIONS:
+                return x
+            case op, (x, y) if op in REDUCTIONS:  # dot
+                return FREE if x.free or y.free else _combined(x, y, Fraction(1))
             case (("add" | "sub" | "max" | "min"), (x, y)):
                 return self.equal(x, y, expr.span)
             case (("lt" | "gt" | "le" | "ge" | "eq"), (x, y)):

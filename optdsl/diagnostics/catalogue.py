@@ -423,6 +423,21 @@ class ShapeClash(Problem):
     choice: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class NothingToReduce(Problem):
+    """`norm`, `sum`, `mean` and `dot` make one number of the elements of a tensor, or of all parameters.
+
+    What has one value per step or per tensor already has nothing to be reduced. `norm(x)` is of each
+    tensor on its own, `norm(x over all)` of all parameters that are stepped together.
+    """
+
+    code = "OD303"
+    title = "nothing to reduce in `{name}(...)`"
+    label = "this has one value already"
+    advice = "reduce something with one value per element, such as `g[t]`, or leave `{name}` out"
+    name: str
+
+
 # --- OD4xx: numbers and domains ------------------------------------------------------------------
 
 

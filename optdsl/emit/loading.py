@@ -25,7 +25,7 @@ _NODES = (
 _ATTRIBUTES = frozenset(("size", "sqrt", "exp", "log", "tanh", "inf", "__init__"))
 _BASES = frozenset(("math", "t", "super"))
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_CALLED = frozenset(("range", "super", "abs", "dict"))
+_CALLED = frozenset(("range", "super", "abs", "dict", "min"))
 
 
 class UnexpectedCodeError(InternalError):

@@ -1,5 +1,6 @@
 """The parts of a generated module that are not kernels: header, table, class."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from optdsl.language.optimizer import (
     State,
     references,
 )
+from optdsl.language.reductions import Total
 
 
 @dataclass(frozen=True)
@@ -91,14 +93,27 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
+Pairs = tuple[tuple[str, str], tuple[str, str]]  # (prologue, kernel) for float32 and for float64
+
+
+@dataclass(frozen=True)
+class ReductionFacts:
+    """One pass that reduces: its functions, and which totals (with their columns) it makes."""
+
+    functions: Pairs
+    scalar_count: int
+    totals: tuple[tuple[int, Total], ...]
+
+
 @dataclass(frozen=True)
 class VariantFacts:
     """What the table says about one setting of the flags; the pairs are names of functions."""
 
     optimizer: Optimizer  # specialised
     scalar_count: int
-    update: tuple[tuple[str, str], tuple[str, str]]  # (prologue, kernel) for float32 and for float64
-    query: tuple[tuple[str, str], tuple[str, str]] | None
+    update: Pairs
+    query: Pairs | None
+    reductions: tuple[ReductionFacts, ...]
 
 
 def layout_text(optimizer: Optimizer, variants: Iterable[tuple[tuple[bool, ...], VariantFacts]]) -> str:
@@ -147,8 +162,8 @@ def _state(state: State) -> str:
 
 def _variant(setting: tuple[bool, ...], facts: VariantFacts) -> list[str]:
     optimizer = facts.optimizer
-    element = [state for state in optimizer.states if state.shape is not Shape.SCALAR]
-    scalar = [state for state in optimizer.states if state.shape is Shape.SCALAR]
+    element = [state for state in optimizer.states if state.shape is Shape.ELEMENT]
+    scalar = [state for state in optimizer.states if state.shape is not Shape.ELEMENT]
     reads_time, has_first = _time_use(optimizer)
     buffers = ", ".join(f'"{name}"' for name in ("theta", "g", *(state.name for state in element)))
     key = f"({', '.join(map(str, setting))}{',' if len(setting) == 1 else ''})"
@@ -165,6 +180,17 @@ def _variant(setting: tuple[bool, ...], facts: VariantFacts) -> list[str]:
     if facts.query:
         lines.append(f"            query_float32={_pair(facts.query[0])},")
         lines.append(f"            query_float64={_pair(facts.query[1])},")
+    for place, storage in enumerate(("float32", "float64") if facts.reductions else ()):
+        lines.append(f"            reductions_{storage}=(")
+        for reduction in facts.reductions:
+            totals = ", ".join(
+                f"Total({column}, {json.dumps(total.key)}, {total.over_all})"
+                for column, total in reduction.totals
+            )
+            pair = _pair(reduction.functions[place])
+            comma = "," if len(reduction.totals) == 1 else ""
+            lines.append(f"                Reduction({pair}, {reduction.scalar_count}, ({totals}{comma})),")
+        lines.append("            ),")
     return [*lines, "        ),"]
 
 

@@ -1,12 +1,13 @@
 """Kernel IR: what runs, typed, in the order of the spec. The whole of it fits on this screen.
 
 A kernel has a *prologue*, run once per step and per row of hyperparameters on the host in float64,
-and *phases*, each one pass over memory for every element. A new phase starts where a reduction must
-be finished before its result is used; today every kernel has one phase (and a `query` kernel when the
-gradient is taken elsewhere).
+and a *phase*, one pass over memory for every element. Where a reduction must be finished before its
+result is used, there is one more kernel: passes that only read and sum (`Total`), then the `update` that
+writes everything. What the passes before have summed, and how many elements there are, are columns of the
+prologue's inputs behind the hypers; with them every tensor has a row of its own.
 
 Frozen; built by `lower`, rewritten by `passes`, checked by `verify`, shown by `printer`.
-Supported: per-element arithmetic, host scalars, scalar states. Not yet: reductions, matrices, random.
+Supported: per-element arithmetic, host scalars, scalar states, sums. Not yet: matrices, random.
 """
 
 from dataclasses import dataclass, field
@@ -111,7 +112,16 @@ class Store:
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
-Stmt = Let | Store
+@dataclass(frozen=True)
+class Total:
+    """A sum over the elements of each tensor, in float64; later prologues read it under this name."""
+
+    name: str
+    value: Expr
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+Stmt = Let | Store | Total
 
 
 @dataclass(frozen=True)
@@ -127,7 +137,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Kernel:
-    """`hypers`, `t` and `scalar_states` are the prologue's inputs, all float64.
+    """`hypers` (with counts and totals), `t` and `scalar_states` are the prologue's inputs, all float64.
 
     `scalars` are the prologue's names that the phases read, in the order of their columns;
     `scalar_updates` says which prologue name is the new value of each scalar state.
@@ -150,3 +160,7 @@ class Kernel:
 # Inputs of every prologue beside the hypers and scalar states: the step counter, and +1 or -1, the
 # sign that `maximize` gives the gradient.
 TIME, DIRECTION = "t", "direction"
+
+# Columns behind the hypers of a program with reductions, before the totals: how many elements there are in
+# the tensor, and in all of them together.
+ELEMENTS, ALL_ELEMENTS = "elements", "all_elements"

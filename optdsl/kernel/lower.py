@@ -1,24 +1,30 @@
 """Meaning to Kernel IR, operation for operation in the author's order.
 
-In: a specialised `Optimizer` (no flags) and a `Precision`. Out: a `Program`: the update kernel, and the
-query kernel when the gradient is taken elsewhere. Legal (`verify` passes), not yet optimized.
+In: a specialised `Optimizer` (no flags) and a `Precision`. Out: a `Program`: the update kernel, one kernel
+for each pass of reductions before it, and the query kernel when the gradient is taken elsewhere. Legal
+(`verify` passes), not yet optimized.
 
 What is decided here:
-- A line of one value per step goes to the prologue; a line of one value per element to the phase.
+- A line of one value per step or tensor goes to the prologue; one of one value per element to the phase.
+- A pass that reduces only reads: it computes again what it needs, and nothing is written until the update,
+  so that what is reduced has not been rounded, and a step is all or nothing.
 - Old values are loaded once, first; stores come last. What a line reads as `m[t]` is the value that was
   just computed, in the compute type: it is rounded when it is stored, not before it is used.
 - `x^2`, `x^3` and `x^4` are products, `x^0.5` a square root and `x^-1` a division: IEEE rounds each of
   them at least as well as any `pow`, and only they vectorise. Every other power is `pow`.
 - The gradient is multiplied by `direction`, which is +1, or -1 to maximize: exact either way.
-Not done here: hoisting, folding, common subexpressions (see `passes`); reductions have no lowering yet.
+Not done here: hoisting, folding, common subexpressions, what a pass does not need (see `passes`).
 """
 
 from fractions import Fraction
 
 from optdsl.backend import Program
 from optdsl.diagnostics import InternalError, Span
+from optdsl.kernel import ir
 from optdsl.kernel.ir import (
+    ALL_ELEMENTS,
     DIRECTION,
+    ELEMENTS,
     TIME,
     Access,
     Buffer,
@@ -36,11 +42,14 @@ from optdsl.kernel.ir import (
     Type,
 )
 from optdsl.kernel.names import Namer
+from optdsl.kernel.walk import locals_in
 from optdsl.language import optimizer as meaning
-from optdsl.language.operators import OPERATORS
+from optdsl.language.operators import OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import Age, Assign, Optimizer, Role, Shape
+from optdsl.language.reductions import Total, reductions_in, totals
 
 _PRODUCTS = {2, 3, 4}
+_ON_HOST = (Shape.SCALAR, Shape.GLOBAL, Shape.TENSOR)
 _HALF = Fraction(1, 2)
 
 
@@ -48,25 +57,51 @@ def lower(optimizer: Optimizer, precision: Precision) -> Program:
     """The kernels of an optimizer whose flags are chosen."""
     if optimizer.flags:
         raise InternalError("lower takes a specialised optimizer")
-    update = _Lowering(optimizer, precision).update()
-    query = _Lowering(optimizer, precision).query() if optimizer.query is not None else None
-    return Program(optimizer, update, query)
+    found = tuple(totals(optimizer.lines))
+    passes = 1 + max((total.passes for total in found), default=-1)
+    query = _Lowering(optimizer, precision, found, 0).query() if optimizer.query is not None else None
+    return Program(
+        optimizer,
+        _Lowering(optimizer, precision, found, passes).update(),
+        query,
+        tuple(_Lowering(optimizer, precision, found, number).reduction() for number in range(passes)),
+        found,
+    )
+
+
+class _UnknownError(Exception):
+    """A value that is known only after a later pass."""
 
 
 class _Lowering:
-    def __init__(self, optimizer: Optimizer, precision: Precision) -> None:
+    """One kernel: the pass number `number` of those that reduce, or the update after all of them."""
+
+    def __init__(
+        self, optimizer: Optimizer, precision: Precision, found: tuple[Total, ...], number: int
+    ) -> None:
         self.optimizer = optimizer
         self.precision = precision
+        self.number = number
         self.namer = Namer()
         self.names: dict[tuple[str, Age], str] = {}
         self.prologue: list[Let] = []
-        self.body: list[Let | Store] = []
+        self.body: list[ir.Stmt] = []
         self.scalars: dict[str, None] = {}  # prologue names that the phase reads
         self.scalar_names: set[str] = {TIME, DIRECTION}
         self.loaded: dict[str, str] = {}
-        self.hypers = tuple(self._named(hyper.name, Age.NOW, hyper.name) for hyper in optimizer.hypers)
+        hypers = tuple(self._named(hyper.name, Age.NOW, hyper.name) for hyper in optimizer.hypers)
+        self.totals = {total.reduction: total for total in found}
+        self.sums = {
+            total.reduction: self.namer.fresh(f"{total.reduction.op}{column}")
+            for column, total in enumerate(found)
+        }
+        self.counts = tuple(self.namer.fresh(name) for name in (ELEMENTS, ALL_ELEMENTS) if found)
+        self.hypers = (*hypers, *self.counts, *self.sums.values())
         self.scalar_names.update(self.hypers)
-        scalar_states = [state for state in optimizer.states if state.shape is Shape.SCALAR]
+        self.unknown: set[str] = set()
+        self.summed: dict[str, ir.Total] = {}
+        self.known: dict[str, str] = {}  # sums, and the prologue's names for what follows from them
+        scalar_states = [state for state in optimizer.states if state.shape is not Shape.ELEMENT]
         for state in optimizer.states:
             self._named(state.name, Age.NEW, state.name)
         for line in optimizer.lines:
@@ -79,7 +114,7 @@ class _Lowering:
         self.scalar_states = tuple(self.names[state.name, Age.OLD] for state in scalar_states)
         self.scalar_updates = tuple(self.names[state.name, Age.NEW] for state in scalar_states)
         self.scalar_names.update(self.scalar_states)
-        self.stored_states = [state for state in optimizer.states if state.shape is not Shape.SCALAR]
+        self.stored_states = [state for state in optimizer.states if state.shape is Shape.ELEMENT]
 
     def _named(self, name: str, age: Age, wanted: str) -> str:
         self.names[name, age] = self.namer.fresh(wanted)
@@ -94,6 +129,23 @@ class _Lowering:
         stores = [self._store(name) for name in written]
         return self._kernel("update", stores, frozenset(written))
 
+    def reduction(self) -> Kernel:
+        """A pass that sums what it can, and leaves alone what it cannot know yet."""
+        for line in self.optimizer.lines:
+            age = Age.NOW if line.target.role is Role.VALUE else line.target.age
+            for part in (line.value, line.first):
+                for found in reductions_in(part) if part is not None else ():
+                    name = self.sums[found]
+                    if self.totals[found].passes == self.number and name not in self.summed:
+                        self._sum(found, name)
+            try:
+                self._line(line)
+            except _UnknownError:
+                self.unknown.add(self.names[line.target.name, age])
+        self.body += self.summed.values()
+        self.scalar_updates = self.scalar_states  # a pass that reduces changes nothing that is kept
+        return self._kernel(f"reduce{self.number}", [], frozenset())
+
     def query(self) -> Kernel:
         for line in self.optimizer.query_lines:
             self._line(line)
@@ -105,13 +157,15 @@ class _Lowering:
 
     def _kernel(self, name: str, stores: list[Store], written: frozenset[str]) -> Kernel:
         compute, storage = self.precision.compute, self.precision.storage
-        loads: list[Let | Store] = []
+        loads: list[ir.Stmt] = []
         for buffer, local in self.loaded.items():
             value: Expr = Load(buffer, storage)
             value = value if storage is compute else Cast(value, compute)
             if buffer == "g":
                 value = Op("mul", (self._scalar(DIRECTION), value), compute)
             loads.append(Let(local, value))
+        body = (*loads, *self.body, *stores)
+        read = {name for stmt in body for name in locals_in(stmt.value)}
         columns = ("theta", "g", *(state.name for state in self.stored_states))
         return Kernel(
             name=name,
@@ -120,9 +174,9 @@ class _Lowering:
             scalar_states=self.scalar_states,
             prologue=tuple(self.prologue),
             scalar_updates=self.scalar_updates,
-            scalars=tuple(self.scalars),
+            scalars=tuple(name for name in self.scalars if name in read),
             buffers=tuple(Buffer(column, storage, self._access(column, written)) for column in columns),
-            phases=(Phase(name, (*loads, *self.body, *stores)),),
+            phases=(Phase(name, body),),
         )
 
     def _access(self, buffer: str, written: frozenset[str]) -> Access:
@@ -141,7 +195,7 @@ class _Lowering:
         target = line.target
         age = Age.NOW if target.role is Role.VALUE else target.age
         name = self.names[target.name, age]
-        if target.shape is Shape.SCALAR:
+        if target.shape in _ON_HOST:
             self.prologue.append(Let(name, self._with_first(line, Type.F64, name), line.span))
             self.scalar_names.add(name)
         elif target.shape is Shape.ELEMENT:
@@ -150,11 +204,12 @@ class _Lowering:
             raise InternalError(f"no lowering for the shape {target.shape.name}")
 
     def _with_first(self, line: Assign, type_: Type, near: str) -> Expr:
-        lower = self._prologue_value if line.target.shape is Shape.SCALAR else self._element
+        on_host = line.target.shape in _ON_HOST
+        lower = self._prologue_value if on_host else self._element
         value = lower(line.value, near)
         if line.first is None:
             return value
-        now: Expr = Local(TIME, Type.F64) if line.target.shape is Shape.SCALAR else self._scalar(TIME)
+        now: Expr = Local(TIME, Type.F64) if on_host else self._scalar(TIME)
         is_first = Op("eq", (now, Const(Fraction(1), now.type)), Type.BOOL)
         return Op("where", (is_first, lower(line.first, near), value), type_)
 
@@ -176,9 +231,36 @@ class _Lowering:
                 return self._ref(expr, in_prologue)
             case meaning.Apply(op="pow", args=(base, exponent)):
                 return self._power(base, exponent, real, near, expr.span, in_prologue=in_prologue)
+            case meaning.Apply(op=op) if op in REDUCTIONS:
+                return self._reduced(expr, near, in_prologue=in_prologue)
             case meaning.Apply(op=op, args=args):
                 lowered = tuple(self._lower(arg, real, near, in_prologue=in_prologue) for arg in args)
                 return Op(op, lowered, Type.BOOL if OPERATORS[op].gives is meaning.Kind.BOOL else real)
+
+    def _reduced(self, expr: meaning.Apply, near: str, *, in_prologue: bool) -> Expr:
+        """A reduction's value, where its pass is over; else the sum is made, or is for a later pass."""
+        total, name = self.totals[expr], self.sums[expr]
+        if total.passes >= self.number:
+            raise _UnknownError
+        if name not in self.known:
+            value: Expr = Local(name, Type.F64)
+            row = REDUCTIONS[expr.op]
+            if row.spelled == "norm":
+                value = Op("sqrt", (value,), Type.F64)
+            elif row.spelled == "mean":
+                value = Op("div", (value, Local(self.counts[row.over_all], Type.F64)), Type.F64)
+            self.known[name] = self._bound(value, near, expr.span, in_prologue=True).name
+            self.scalar_names.add(self.known[name])
+        return Local(self.known[name], Type.F64) if in_prologue else self._scalar(self.known[name])
+
+    def _sum(self, expr: meaning.Apply, name: str) -> None:
+        """The summand is made in the compute type and summed in float64."""
+        factors: list[Expr] = [self._element(arg, name) for arg in expr.args]
+        if REDUCTIONS[expr.op].spelled == "norm":
+            factors = [self._bound(factors[0], name, expr.span, in_prologue=False)] * 2
+        wide = [x if x.type is Type.F64 else Cast(x, Type.F64) for x in factors]
+        value = wide[0] if len(wide) == 1 else Op("mul", (wide[0], wide[1]), Type.F64)
+        self.summed[name] = ir.Total(name, value, expr.span)
 
     def _ref(self, ref: meaning.Ref, in_prologue: bool) -> Expr:
         if ref.role is Role.TIME:
@@ -187,6 +269,8 @@ class _Lowering:
             name = self.names[ref.name, ref.age]
         else:
             name = self.names[ref.name, Age.NOW]
+        if name in self.unknown:
+            raise _UnknownError
         if in_prologue:
             return Local(name, Type.F64)
         if name in self.scalar_names:

@@ -19,7 +19,7 @@ Pass = Callable[[Kernel], Kernel]
 
 
 def run_passes(program: Program, after: Callable[[str, Kernel], None] | None = None) -> Program:
-    """Both kernels through all `PASSES`, verified at the start and after each; `after` sees every form."""
+    """All kernels through all `PASSES`, verified at the start and after each; `after` sees every form."""
 
     def run(kernel: Kernel) -> Kernel:
         verify(kernel)
@@ -31,7 +31,8 @@ def run_passes(program: Program, after: Callable[[str, Kernel], None] | None = N
         return kernel
 
     query = run(program.query) if program.query else None
-    return replace(program, update=run(program.update), query=query)
+    reductions = tuple(map(run, program.reductions))
+    return replace(program, update=run(program.update), query=query, reductions=reductions)
 
 
 # --- fold ----------------------------------------------------------------------------------------

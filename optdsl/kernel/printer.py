@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from optdsl.kernel.ir import Cast, Const, Expr, Kernel, Let, Load, Local, Op, Stmt
+from optdsl.kernel.ir import Cast, Const, Expr, Kernel, Let, Load, Local, Op, Stmt, Total
 from optdsl.language.operators import OPERATORS, PRODUCT, SUM, Operator
 
 
@@ -31,6 +31,8 @@ def print_kernel(kernel: Kernel) -> str:
 def _statement(stmt: Stmt) -> str:
     if isinstance(stmt, Let):
         return f"  {stmt.name}: {stmt.value.type} = {print_value(stmt.value)}"
+    if isinstance(stmt, Total):
+        return f"  total {stmt.name} += {print_value(stmt.value)}"
     return f"  store {stmt.buffer} <- {print_value(stmt.value)}"
 
 

@@ -16,6 +16,8 @@ from optdsl.kernel.ir import (
     Local,
     Op,
     Phase,
+    Stmt,
+    Total,
     Type,
 )
 from optdsl.kernel.walk import locals_in, nodes
@@ -51,13 +53,21 @@ def verify(kernel: Kernel) -> None:
 
 def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
     stored: set[str] = set()
+    summed: set[str] = set()
     for stmt in phase.body:
-        _expression(stmt.value, bound, kernel, in_prologue=False)
+        for part in _summands(stmt):
+            _expression(part, bound, kernel, in_prologue=False)
         for node in nodes(stmt.value):
             if isinstance(node, Load):
                 _require(node.buffer not in stored, f"`{node.buffer}` is loaded after it was stored")
         if isinstance(stmt, Let):
             _bind(stmt, bound)
+            continue
+        if isinstance(stmt, Total):
+            _require(stmt.value.type is Type.F64, f"`{stmt.name}` is not summed in float64")
+            _require(stmt.name in kernel.hypers, f"no column takes the sum `{stmt.name}`")
+            _require(stmt.name not in summed, f"`{stmt.name}` is summed twice")
+            summed.add(stmt.name)
             continue
         names = [buffer.name for buffer in kernel.buffers]
         _require(stmt.buffer in names, f"there is no buffer `{stmt.buffer}`")
@@ -66,8 +76,19 @@ def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
         _require(stmt.value.type is buffer.type, f"`{stmt.buffer}` is stored in another type")
         _require(stmt.buffer not in stored, f"`{stmt.buffer}` is stored twice")
         stored.add(stmt.buffer)
+    _require(not (stored and summed), "a pass that sums also stores")
     declared = {buffer.name for buffer in kernel.buffers if buffer.access is not Access.READ}
     _require(declared == stored, "a buffer that is to be written is not stored")
+
+
+def _summands(stmt: Stmt) -> tuple[Expr, ...]:
+    """A product that is summed is made in float64, whatever the compute type."""
+    match stmt:
+        case Total(value=Op("mul", args=args, type=Type.F64)):
+            _require(all(arg.type is Type.F64 for arg in args), "a product that is summed is not of float64")
+            return args
+        case _:
+            return (stmt.value,)
 
 
 def _bind(let: Let, bound: dict[str, Type]) -> None:

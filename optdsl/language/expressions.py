@@ -11,7 +11,7 @@ from optdsl.diagnostics import catalogue as problem
 from optdsl.language import syntax
 from optdsl.language.constants import literal
 from optdsl.language.names import closest
-from optdsl.language.operators import INFIX, OPERATORS, RESERVED_FUNCTIONS, Operator
+from optdsl.language.operators import INFIX, OPERATORS, OVER_ALL, REDUCTIONS, RESERVED_FUNCTIONS, Operator
 from optdsl.language.optimizer import Age, Apply, Expr, Kind, Number, Ref, Role, Shape, Truth
 from optdsl.language.scope import Scope
 
@@ -77,30 +77,51 @@ def _call(call: syntax.Call, scope: Scope) -> Expr | None:
     report, name = scope.report, call.function
     if name == "grad":
         report.add(problem.GradientPoint(span=call.span, reason="`grad` is not a value of its own"))
-    elif name in RESERVED_FUNCTIONS or call.over:
-        report.add(problem.NotYet(span=call.span, what=f"`{name}`"))
+    elif name in RESERVED_FUNCTIONS or call.over in ("rows", "cols"):
+        over = f" over {call.over}" if call.over else ""
+        report.add(problem.NotYet(span=call.span, what=f"`{name}`{over}"))
+    elif name in REDUCTIONS:
+        return _reduction(call, scope)
+    elif call.over:
+        report.add(problem.NotYet(span=call.span, what=f"`{name}` over all"))
     elif name in scope or name in scope.excused or name in ("theta", "g", "t"):
         head = Span(call.span.start, call.span.start + len(name))
         report.add(problem.MissingOperator(span=head, left=name, right="(...)"))
     elif name not in OPERATORS or not OPERATORS[name].callable:
-        known = [row.name for row in OPERATORS.values() if row.callable]
+        known = [*(row.name for row in OPERATORS.values() if row.callable), *REDUCTIONS]
         head = Span(call.span.start, call.span.start + len(name))
         report.add(problem.UnknownFunction(span=head, name=name, suggestion=closest(name, known)))
         for argument in call.arguments:
             _resolve(argument.value, scope)
     elif OPERATORS[name].arity != len(call.arguments) or any(a.name for a in call.arguments):
-        arity = OPERATORS[name].arity
-        report.add(
-            problem.WrongArity(
-                span=call.span,
-                name=name,
-                expected=f"{arity} argument{'s' if arity > 1 else ''}, by position",
-                given=", ".join(a.name for a in call.arguments if a.name) or str(len(call.arguments)),
-            )
-        )
+        report.add(_wrong_arity(call, OPERATORS[name].arity))
     else:
         return _apply(OPERATORS[name], tuple(a.value for a in call.arguments), call.span, scope)
     return None
+
+
+def _reduction(call: syntax.Call, scope: Scope) -> Expr | None:
+    row = REDUCTIONS[call.function + (OVER_ALL if call.over == "all" else "")]
+    if row.arity != len(call.arguments) or any(argument.name for argument in call.arguments):
+        scope.report.add(_wrong_arity(call, row.arity))
+        return None
+    found = [resolve_expr(argument.value, scope) for argument in call.arguments]
+    args = tuple(arg for arg in found if arg is not None)
+    if len(args) < len(found):
+        return None
+    if max(arg.shape for arg in args) is not Shape.ELEMENT:
+        scope.report.add(problem.NothingToReduce(span=call.arguments[0].span, name=call.function))
+        return None
+    return Apply(row.name, args, row.shape, Kind.REAL, call.span)
+
+
+def _wrong_arity(call: syntax.Call, arity: int) -> problem.WrongArity:
+    return problem.WrongArity(
+        span=call.span,
+        name=call.function,
+        expected=f"{arity} argument{'s' if arity > 1 else ''}, by position",
+        given=", ".join(a.name for a in call.arguments if a.name) or str(len(call.arguments)),
+    )
 
 
 def _name(node: syntax.Name, scope: Scope) -> Expr | None:

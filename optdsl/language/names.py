@@ -9,7 +9,7 @@ import keyword
 import re
 from collections.abc import Iterable
 
-from optdsl.language.operators import OPERATORS, RESERVED_FUNCTIONS
+from optdsl.language.operators import OPERATORS, REDUCTIONS, RESERVED_FUNCTIONS
 
 LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
@@ -63,7 +63,7 @@ def why_illegal(name: str) -> str | None:
         return "does not begin with a letter"
     if name in BUILT_IN:
         return "has a fixed meaning"
-    if name in OPERATORS or name in RESERVED_FUNCTIONS:
+    if name in OPERATORS or name in REDUCTIONS or name in RESERVED_FUNCTIONS:
         return "is the name of an operator"
     if name in _WORDS:
         return "is a word of the language"

@@ -12,7 +12,7 @@ from typing import Any
 
 import mpmath
 
-from optdsl.language.optimizer import Kind
+from optdsl.language.optimizer import Kind, Shape
 
 REAL, BOOL = Kind.REAL, Kind.BOOL
 
@@ -145,7 +145,44 @@ OPERATORS: dict[str, Operator] = {
 
 INFIX: dict[str, Operator] = {row.infix: row for row in OPERATORS.values() if row.infix}
 
-# Written in a spec, and not yet compiled: reductions, matrices, random numbers, loops.
-RESERVED_FUNCTIONS = frozenset(
-    "norm sum mean dot transpose dim rank repeat normal rademacher grad hvp eigh qr".split()
-)
+
+@dataclass(frozen=True)
+class Reduction:
+    """Many values to one: `norm(x)` of a tensor, `norm(x over all)` of every parameter that is stepped.
+
+    It is made of a sum over the elements, of `summand`, in float64: `norm` is the root of the sum of x*x,
+    `mean` the sum through the number of elements. `of_one` is its value on a single element, on which
+    every witness of the checks is computed.
+    """
+
+    name: str
+    arity: int
+    over_all: bool
+    of_one: Callable[..., Any]
+
+    @property
+    def shape(self) -> Shape:
+        return Shape.GLOBAL if self.over_all else Shape.TENSOR
+
+    @property
+    def spelled(self) -> str:
+        """What a spec calls it."""
+        return self.name.removesuffix(OVER_ALL)
+
+
+OVER_ALL = "_all"
+_REDUCED: dict[str, tuple[int, Callable[..., Any]]] = {
+    "norm": (1, abs),
+    "sum": (1, lambda x: x),
+    "mean": (1, lambda x: x),
+    "dot": (2, lambda x, y: x * y),
+}
+REDUCTIONS: dict[str, Reduction] = {
+    name + suffix: Reduction(name + suffix, arity, bool(suffix), of_one)
+    for name, (arity, of_one) in _REDUCED.items()
+    for suffix in ("", OVER_ALL)
+}
+"""By the name that the meaning has for them; `dot_all` is written `dot(x, y over all)`."""
+
+# Written in a spec, and not yet compiled: matrices, random numbers, loops.
+RESERVED_FUNCTIONS = frozenset("transpose dim rank repeat normal rademacher grad hvp eigh qr".split())

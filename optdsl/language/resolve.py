@@ -11,6 +11,7 @@ from optdsl.language import declarations, syntax
 from optdsl.language.constants import check_constants
 from optdsl.language.expressions import resolve_expr
 from optdsl.language.optimizer import Age, Assign, Expr, Optimizer, Ref, Role, Shape
+from optdsl.language.reductions import is_reduction
 from optdsl.language.scope import Declaration, Scope
 from optdsl.language.shapes import infer_shapes
 from optdsl.language.usage import report_unused
@@ -188,7 +189,7 @@ class _Definition:
                 problem.ShapeClash(
                     span=line.value.span,
                     reason="every element of the parameters would be set to one number",
-                    found="one value per step",
+                    found="one value per tensor" if value.shape is Shape.TENSOR else "one value per step",
                     choice="begin with the old value: `theta[t] = theta[t-1] - ...`",
                 )
             )
@@ -256,6 +257,9 @@ class _Definition:
                     choice="write, for example, `grad(theta[t-1] + mu*b[t-1])`",
                 )
             )
+            return
+        if any(is_reduction(part) for part in (point, *(each.value for each in self.lines))):
+            self.report.add(problem.NotYet(span=line.span, what="a reduction before the gradient is taken"))
             return
         if not (isinstance(point, Ref) and point.role is Role.THETA and point.age is Age.OLD):
             self.query, self.query_lines = point, tuple(self.lines)

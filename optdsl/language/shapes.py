@@ -2,14 +2,14 @@
 
 In: the statements of a definition. Out: a shape for every name that is set. A name is as large as the
 largest thing that sets it: what reads `theta` or `g` has one value per element, what reads only hypers,
-`t` and such states has one per step. Reductions (a smaller shape from a larger one) have their place in
-`own_shape`; the compiler refuses them today, before it comes here.
+`t` and such states has one per step, and a reduction of elements has one per tensor, or one over all.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from optdsl.language import syntax
+from optdsl.language.operators import OVER_ALL, REDUCTIONS
 from optdsl.language.optimizer import Shape
 
 ROOTS = {"theta": Shape.ELEMENT, "g": Shape.ELEMENT}
@@ -17,7 +17,7 @@ ROOTS = {"theta": Shape.ELEMENT, "g": Shape.ELEMENT}
 
 def infer_shapes(body: Iterable[syntax.Statement]) -> dict[str, Shape]:
     """The shape of every state and value; linear in the text, whatever reads whatever."""
-    readers: defaultdict[str, set[str]] = defaultdict(set)
+    readers: defaultdict[str, set[tuple[str, Shape]]] = defaultdict(set)
     shapes: dict[str, Shape] = {}
     for statement in body:
         match statement:
@@ -28,34 +28,53 @@ def infer_shapes(body: Iterable[syntax.Statement]) -> dict[str, Shape]:
             case _:
                 continue
         shapes.setdefault(name, Shape.SCALAR)
-        for read in names_in(value):
-            readers[read].add(name)
+        for read, limit in _reads(value, Shape.ELEMENT):
+            readers[read].add((name, limit))
     shapes |= ROOTS
     waiting = list(ROOTS)
     while waiting:
         grown = waiting.pop()
-        for reader in readers[grown]:
-            if shapes[reader] < shapes[grown]:
-                shapes[reader] = shapes[grown]
+        for reader, limit in readers[grown]:
+            shape = min(shapes[grown], limit)
+            if shapes[reader] < shape:
+                shapes[reader] = shape
                 waiting.append(reader)
     return shapes
 
 
-def names_in(expr: syntax.Expr) -> Iterator[str]:
-    """Every name that an expression reads."""
+def _reads(expr: syntax.Expr, limit: Shape) -> Iterator[tuple[str, Shape]]:
+    """Every name that is read, and how large what it is read for can be: a reduction has one value."""
     match expr:
         case syntax.Name(name) | syntax.At(name):
-            yield name
-        case syntax.Unary(_, operand) | syntax.Expectation(operand):
-            yield from names_in(operand)
-        case syntax.Binary(_, left, right):
-            yield from names_in(left)
-            yield from names_in(right)
-        case syntax.If(test, then, otherwise):
-            for part in (test, then, otherwise):
-                yield from names_in(part)
-        case syntax.Call(_, arguments):
+            yield name, limit
+        case syntax.Call(function, arguments, over):
+            row = REDUCTIONS.get(function + (OVER_ALL if over == "all" else ""))
+            inside = min(limit, row.shape) if row else limit
             for argument in arguments:
-                yield from names_in(argument.value)
+                yield from _reads(argument.value, inside)
         case _:
-            return
+            for part in parts_of(expr):
+                yield from _reads(part, limit)
+
+
+def parts_of(expr: syntax.Expr) -> tuple[syntax.Expr, ...]:
+    """What an expression is made of."""
+    match expr:
+        case syntax.Unary(_, operand) | syntax.Expectation(operand):
+            return (operand,)
+        case syntax.Binary(_, left, right):
+            return (left, right)
+        case syntax.If(test, then, otherwise):
+            return (test, then, otherwise)
+        case syntax.Call(_, arguments):
+            return tuple(argument.value for argument in arguments)
+        case _:
+            return ()
+
+
+def names_in(expr: syntax.Expr) -> Iterator[str]:
+    """Every name that an expression reads."""
+    if isinstance(expr, syntax.Name | syntax.At):
+        yield expr.name
+    for part in parts_of(expr):
+        yield from names_in(part)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from optdsl.runtime.hypers import Options
 from optdsl.runtime.layout import THETA_0, Layout, State, Variant
 from optdsl.runtime.memory import Memory, Written
-from optdsl.runtime.table import Table
+from optdsl.runtime.table import Table, reduce_tables
 from optdsl.runtime.thread_pool import thread_count
 
 Array = NDArray[Any]
@@ -152,6 +152,7 @@ class ArrayPlan:
         threads = thread_count()
         self._place_gradients(gradients)
         self._load_copies()
+        reduce_tables((table for table, _ in self._tables), threads)
         for table, _ in self._tables:
             table.run(table.pair, threads)
         self._store_copies()
@@ -181,6 +182,7 @@ class ArrayPlan:
             variant=variant,
             pair=variant.float32 if single else variant.float64,
             query=variant.query_float32 if single else variant.query_float64,
+            reductions=variant.reductions_float32 if single else variant.reductions_float64,
             addresses=addresses,
             sizes=np.array([self._arrays[i].size for i in indices], np.int64),
             numbers_at=numbers_at,

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_BUFFERS = 32
+"""Buffers are numbered below this: those of a kernel from 0, what it sums from the other end."""
+MAX_SUMS = 8  # in one pass
+
 
 @dataclass
 class Batch:
@@ -16,7 +20,8 @@ class Batch:
     addresses      (T, B) uint64   first element of each buffer of each tensor, in `buffers` order
     sizes          (T,)   int64    elements per tensor; every buffer of a tensor has the same layout
     rows           (T,)   int64    which row of hyperparameters a tensor uses
-    hypers         (R, H) float64  in the kernel's order
+    hypers         (R, H) float64  in the kernel's order; behind them, for what reduces, the elements of
+                                   the tensor, of all, and a column for each total; then R = T, in order
     t              (R,)   float64  the step that is being taken, from 1
     direction      (R,)   float64  +1, or -1 to maximize
     scalar_states  (R, K) float64  old values on entry, new values on return

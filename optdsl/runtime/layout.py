@@ -13,6 +13,9 @@ from optdsl.runtime.numba_kernel import Kernel
 THETA_0 = "theta[0]"
 """`State.initial` for a copy of the parameter as it is when the state is made."""
 
+COUNTS = 2
+"""Columns behind the hypers, before the totals: the elements of the tensor, and of all tensors."""
+
 KernelPair = tuple[Kernel, Kernel]
 """(prologue, kernel)."""
 
@@ -58,6 +61,27 @@ class State:
 
 
 @dataclass(frozen=True)
+class Total:
+    """A sum that a pass makes, in a column behind the hypers: of each tensor, or (`over_all`) of all.
+
+    Sums over all of the same `key` are one sum, whatever the variant and the dtype of their tensors.
+    """
+
+    column: int
+    key: str
+    over_all: bool
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One pass over memory that only reads; `totals` in the order of its partial sums."""
+
+    pair: KernelPair
+    scalar_count: int
+    totals: tuple[Total, ...]
+
+
+@dataclass(frozen=True)
 class Variant:
     """The optimizer with its flags chosen.
 
@@ -69,6 +93,7 @@ class Variant:
     uses_time          t is read
     float32, float64   (prologue, kernel) for each dtype of parameters
     query_...          the pair that moves theta to where the gradient is taken; None: it stays
+    reductions_...     the passes before the kernel, in order; with any, every tensor has a row of its own
     """
 
     buffers: tuple[str, ...]
@@ -81,6 +106,14 @@ class Variant:
     float64: KernelPair
     query_float32: KernelPair | None = None
     query_float64: KernelPair | None = None
+    reductions_float32: tuple[Reduction, ...] = ()
+    reductions_float64: tuple[Reduction, ...] = ()
+
+    @property
+    def extra_columns(self) -> int:
+        """Columns behind the hypers: two counts and the totals, where anything is reduced."""
+        totals = sum(len(reduction.totals) for reduction in self.reductions_float32)
+        return COUNTS + totals if totals else 0
 
     @property
     def keeps_step(self) -> bool:

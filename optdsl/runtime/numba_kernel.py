@@ -21,9 +21,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, register_jitable
 
+from optdsl.runtime.batch import MAX_BUFFERS, MAX_SUMS
 from optdsl.runtime.kernel_cache import KernelCache
 
-MAX_BUFFERS = 32
+BLOCK = 1024  # elements that are summed as one, a power of 2: their summands stay in the fastest cache
 
 _ADDRESSES = types.Array(types.uint64, 2, "C")
 _CHUNKS = types.Array(types.int64, 2, "C")
@@ -85,6 +86,8 @@ def compiled(*signature: Any) -> Callable[[Callable[..., None]], Kernel]:
 
 # update(addresses, chunks, first, last, scalars)
 kernel = compiled(_ADDRESSES, _CHUNKS, types.int64, types.int64, _ROWS)
+# reduce0(addresses, chunks, first, last, scalars, scratch, partials)
+reduction = compiled(_ADDRESSES, _CHUNKS, types.int64, types.int64, _ROWS, types.uint64, _ROWS)
 # prepare(hypers, t, direction, states, scalars)
 prologue = compiled(_ROWS, _ROW, _ROW, _ROWS, _ROWS)
 
@@ -155,3 +158,30 @@ def _accessors(element: Any, llvm_type: ir.Type, size: int) -> tuple[Any, Any]:
 
 read_f32, write_f32 = _accessors(types.float32, ir.FloatType(), 4)
 read_f64, write_f64 = _accessors(types.float64, ir.DoubleType(), 8)
+
+
+def _block_sum(buffer: int) -> Any:
+    """For summands that were written as this buffer: the number has to be a constant."""
+
+    @register_jitable
+    def block_sum(scratch, count):  # type: ignore[no-untyped-def]
+        """The sum of `count` float64 at an address, at most BLOCK: halves are added to halves, in vectors.
+
+        The order of additions depends on nothing but the count; their errors grow with its logarithm.
+        """
+        for j in range(count, BLOCK):
+            write_f64(scratch, j, 0.0, buffer)
+        width = BLOCK
+        while width > 1:
+            width = width // 2
+            for j in range(width):
+                left, right = read_f64(scratch, j, buffer), read_f64(scratch, j + width, buffer)
+                write_f64(scratch, j, left + right, buffer)
+        return read_f64(scratch, 0, buffer)
+
+    return block_sum
+
+
+block_sum0, block_sum1, block_sum2, block_sum3, block_sum4, block_sum5, block_sum6, block_sum7 = (
+    _block_sum(MAX_BUFFERS - 1 - number) for number in range(MAX_SUMS)
+)

@@ -7,6 +7,7 @@ loops, since a few hundred `.item()` calls would cost more than the step itself.
 Assumed: the addresses hold, and nothing overlaps. NOT done: any check of a tensor.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.launch import Chunks, launch
-from optdsl.runtime.layout import KernelPair, Variant
+from optdsl.runtime.layout import KernelPair, Reduction, Variant
 from optdsl.runtime.numba_kernel import compiled, f32, f64, read_f32, read_f64, write_f32, write_f64
+from optdsl.runtime.reduce import compile_passes, reduce_batches
 
 _U64_2D = types.Array(types.uint64, 2, "C")
 _I64_1D = types.Array(types.int64, 1, "C")
@@ -49,6 +51,7 @@ class Table:
     times: NDArray[np.float64]
     groups: NDArray[np.int64]
     query: KernelPair | None = None
+    reductions: tuple[Reduction, ...] = ()
     batch: Batch = field(init=False)
     chunks: Chunks = field(init=False)
 
@@ -67,16 +70,18 @@ class Table:
         """Everything that a step runs, so that nothing fails after the first write."""
         for kernel in (*self.pair, *(self.query or ()), _gather, _scatter):
             kernel.compiled  # noqa: B018
+        compile_passes(self.reductions)
 
     def gather(self, hypers: NDArray[np.float64], direction: NDArray[np.float64]) -> None:
         """Reads counters and scalar states, and makes this step's batch.
 
         hypers (G, H) and direction (G,), both float64, by group.
         """
-        if self._hypers is None or self._hypers.shape[1] != hypers.shape[1]:
-            self._hypers = np.empty((self.sizes.size, hypers.shape[1]))
+        if self._hypers is None:
+            self._hypers = np.empty((self.sizes.size, hypers.shape[1] + self.variant.extra_columns))
         rows = (self._rows, self._hypers, self._t, self._direction, self._states, self._count)
-        _gather(self.numbers_at, self.widths, self.times, self.groups, hypers, direction, *rows)
+        searched = 0 if self.reductions else SEARCHED
+        _gather(self.numbers_at, self.widths, self.times, self.groups, hypers, direction, searched, *rows)
         if not np.array_equal(self._rows, self._old_rows):
             self._old_rows[:] = self._rows
             self.chunks.set_rows(self._rows)
@@ -102,11 +107,19 @@ class Table:
         self.times[:] = 2.0
 
 
-_SEARCHED = 16  # how many of the last rows are compared: more distinct ones than that may repeat, harmlessly
+def reduce_tables(tables: Iterable[Table], threads: int) -> None:
+    """The passes of all tables that belong to one step."""
+    reducing = [table for table in tables if table.reductions]
+    if reducing:
+        work = [(table.batch, table.reductions) for table in reducing]
+        reduce_batches(work, threads, [table.chunks for table in reducing])
+
+
+SEARCHED = 16  # how many of the last rows are compared: more distinct ones than that may repeat, harmlessly
 
 
 @compiled(
-    *(_U64_2D, _I64_2D, _F64_1D, _I64_1D, _F64_2D, _F64_1D),
+    *(_U64_2D, _I64_2D, _F64_1D, _I64_1D, _F64_2D, _F64_1D, types.int64),
     *(_I64_1D, _F64_2D, _F64_1D, _F64_1D, _F64_2D, _I64_1D),
 )
 def _gather(  # type: ignore[no-untyped-def]
@@ -116,6 +129,7 @@ def _gather(  # type: ignore[no-untyped-def]
     groups,
     group_hypers,
     group_direction,
+    searched,
     rows,
     hypers,
     t,
@@ -141,7 +155,7 @@ def _gather(  # type: ignore[no-untyped-def]
             else:
                 states[n, k] = read_f64(numbers_at[tensor, 1 + k], 0, 0)
         found = n
-        for row in range(n - 1, max(n - 1 - _SEARCHED, -1), -1):
+        for row in range(n - 1, max(n - 1 - searched, -1), -1):
             same = row_groups[row] == group and t[row] == time
             for k in range(scalars):
                 same = same and states[row, k] == states[n, k]

@@ -23,7 +23,7 @@ from torch import Tensor
 from optdsl.runtime.hypers import Options
 from optdsl.runtime.layout import Layout, Variant
 from optdsl.runtime.memory import Memory, Written
-from optdsl.runtime.table import Table
+from optdsl.runtime.table import Table, reduce_tables
 from optdsl.runtime.torch_checks import check_gradient, check_parameter, fits, memory_of
 from optdsl.runtime.torch_state import STEP, ParameterState, complete_state
 
@@ -179,6 +179,7 @@ class Plan:
             variant=variant,
             pair=variant.float32 if single else variant.float64,
             query=variant.query_float32 if single else variant.query_float64,
+            reductions=variant.reductions_float32 if single else variant.reductions_float64,
             addresses=addresses,
             sizes=np.array([self.members[i].p.numel() for i in indices], np.int64),
             numbers_at=numbers_at,
@@ -306,6 +307,7 @@ class Plan:
     def run(self, threads: int) -> None:
         """The step itself: from here on nothing is checked any more."""
         self.load_copies()
+        reduce_tables((part.table for part in self.parts), threads)
         for part in self.parts:
             part.table.run(part.table.pair, threads)
         self.store_copies()

@@ -133,7 +133,7 @@ def complete_state(
         value = state.get(spec.key)
         if value is None:
             value = _initial_value(layout, spec, hypers)
-        numbers.append(_number(value, spec.key, new, what))
+        numbers.append(_number(value, spec.key, new, what, exact=_torch_class(layout.name) is None))
     return ParameterState(elements, numbers, new, t=2.0 if began else 1.0)
 
 
@@ -182,8 +182,11 @@ def _initial(layout: Layout, spec: State, p: Tensor, hypers: tuple[float, ...]) 
     return torch.full_like(model, value, memory_format=torch.preserve_format)
 
 
-def _number(value: Any, key: str, new: dict[str, Any], what: str) -> Tensor:
-    """A 0-d tensor that can be counted in; anything else of one number becomes one, under `key` in `new`."""
+def _number(value: Any, key: str, new: dict[str, Any], what: str, *, exact: bool = False) -> Tensor:
+    """A 0-d tensor that can be counted in; anything else of one number becomes one, under `key` in `new`.
+
+    As torch has it, in the default dtype; `exact`, where torch has no such class, in float64.
+    """
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ValueError(f"state {key} of {what} has {value.numel()} elements, not one; clear the state")
@@ -192,7 +195,7 @@ def _number(value: Any, key: str, new: dict[str, Any], what: str) -> Tensor:
         value = value.item()
     if not isinstance(value, int | float):
         raise TypeError(f"state {key} of {what} is a {type(value).__name__}, not a number; clear the state")
-    wide = torch.get_default_dtype() == torch.float64  # as torch has it
+    wide = exact or torch.get_default_dtype() == torch.float64
     new[key] = torch.tensor(float(value), dtype=torch.float64 if wide else torch.float32)
     number: Tensor = new[key]
     return number

@@ -5,7 +5,7 @@ from typing import Any
 
 import mpmath
 
-from optdsl.kernel.ir import DIRECTION, TIME, Cast, Const, Expr, Kernel, Let, Load, Local, Op
+from optdsl.kernel.ir import DIRECTION, TIME, Cast, Const, Expr, Kernel, Let, Load, Local, Op, Store
 from optdsl.language.operators import OPERATORS
 
 
@@ -28,8 +28,10 @@ def run_kernel(
             value = _value(stmt.value, values, buffers)
             if isinstance(stmt, Let):
                 values[stmt.name] = value
-            else:
+            elif isinstance(stmt, Store):
                 stored[stmt.buffer] = value
+            else:
+                stored[stmt.name] = value
     new = zip(scalar_states, kernel.scalar_updates, strict=True)
     return stored | {name: values[update] for name, update in new}
 

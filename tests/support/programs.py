@@ -15,8 +15,10 @@ from optdsl.diagnostics import Source
 from optdsl.files import library_names, read_library
 from optdsl.kernel.ir import Precision, Type
 from optdsl.language.optimizer import Number, Optimizer, Ref, Role, Shape
+from optdsl.language.reductions import totals
 from optdsl.language.specialise import flag_settings
 from optdsl.runtime.batch import Batch
+from optdsl.runtime.layout import COUNTS
 
 Setting = tuple[str, tuple[tuple[str, bool], ...]]
 
@@ -67,16 +69,17 @@ class Data:
 
 
 def element_states(optimizer: Optimizer) -> list[str]:
-    return [state.name for state in optimizer.states if state.shape is not Shape.SCALAR]
+    return [state.name for state in optimizer.states if state.shape is Shape.ELEMENT]
 
 
 def scalar_states(optimizer: Optimizer) -> list[str]:
-    return [state.name for state in optimizer.states if state.shape is Shape.SCALAR]
+    return [state.name for state in optimizer.states if state.shape is not Shape.ELEMENT]
 
 
 def initial_data(optimizer: Optimizer, sizes: list[int], storage: Type, rows: int, seed: int = 0) -> Data:
     """Random parameters and gradients over many magnitudes; states as the spec says they begin."""
     rng = np.random.default_rng(seed)
+    rows = len(sizes) if totals(optimizer.lines) else rows
     dtype = dtype_of(storage)
     hypers = {hyper.name: float(hyper.default) for hyper in optimizer.hypers}
 
@@ -100,8 +103,8 @@ def initial_data(optimizer: Optimizer, sizes: list[int], storage: Type, rows: in
         )
     scalars = np.array(
         [
-            [float(state.initial.value) for state in optimizer.states if state.shape is Shape.SCALAR
-             and isinstance(state.initial, Number)]
+            [float(state.initial.value) if isinstance(state.initial, Number) else hypers[state.initial.name]  # type: ignore[union-attr]
+             for state in optimizer.states if state.shape is not Shape.ELEMENT]
         ]
         * rows
     ).reshape(rows, -1)  # fmt: skip
@@ -127,6 +130,9 @@ def run(step: Step, optimizer: Optimizer, data: Data, hypers: NDArray[np.float64
     """One step of a backend on the data, in place; tensor i uses row i modulo the number of rows."""
     names = ["theta", "g", *element_states(optimizer)]
     addresses = [[tensor[name].ctypes.data for name in names] for tensor in data.arrays]
+    if extra := len(totals(optimizer.lines)):  # a row for each tensor, with columns for counts and totals
+        each = hypers[np.arange(len(data.arrays)) % len(hypers)]
+        hypers = np.hstack([each, np.full((len(data.arrays), COUNTS + extra), np.nan)])
     rows = len(hypers)
     step(
         Batch(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from optdsl.backend import Backend, Program, Step
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Type
+from optdsl.language import float64
 from optdsl.language.operators import INFIX, OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import (
     Age,
@@ -79,22 +80,7 @@ EXACT = Arithmetic(
 )
 
 
-def _power(x: Any, y: Any) -> Any:
-    return np.power(np.asarray(x, np.float64), y)
-
-
-NUMPY = Arithmetic(
-    lambda value: np.float64(value),
-    {
-        "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": _power,
-        "mod": np.mod, "neg": np.negative, "sqrt": np.sqrt, "exp": np.exp, "log": np.log, "abs": np.abs,
-        "sign": np.sign, "cbrt": np.cbrt, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh,
-        "floor": np.floor, "min": np.minimum, "max": np.maximum,
-        "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high), "where": np.where,
-        "eq": np.equal, "le": np.less_equal, "ge": np.greater_equal, "lt": np.less, "gt": np.greater,
-        "and": np.logical_and, "or": np.logical_or, "not": np.logical_not,
-    },
-)  # fmt: skip
+NUMPY = Arithmetic(lambda value: np.float64(value), float64.NUMPY)
 
 
 def exact_step(

@@ -9,6 +9,7 @@ from optdsl import driver
 from optdsl.checks.verdict import Verdict
 from optdsl.diagnostics import Diagnostic, Source
 from optdsl.files import resolve_target
+from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
 from optdsl.library import lookup
 
@@ -29,18 +30,30 @@ class Spec:
     """A spec that makes sense: its text, and what it means."""
 
     source: Source
-    optimizer: Optimizer
+    meaning: Optimizer | Objective
     warnings: tuple[Diagnostic, ...]
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The meaning of an optimizer; raises `OptdslError` for an objective."""
+        return self.meaning if isinstance(self.meaning, Optimizer) else driver.front(self.source)[0]
+
+    @property
+    def objective(self) -> Objective:
+        """The meaning of an objective, with `.value(point)` and `.gradient(point)`."""
+        if not isinstance(self.meaning, Objective):
+            raise AttributeError(f"{self.name} is an optimizer: it has no objective")
+        return self.meaning
 
     @property
     def name(self) -> str:
         """The class name that the spec gives itself: "Adam"."""
-        return self.optimizer.name
+        return self.meaning.name
 
     @property
     def doc(self) -> str:
         """The leading comment block: paper, equations, what libraries do differently."""
-        return self.optimizer.doc
+        return self.meaning.doc
 
     def check(self, *, rates: bool = False) -> CheckReport:
         """What can be proved or refuted from the equations: the default checks and the file's claims.
@@ -74,5 +87,5 @@ def load(target: str | PathLike[str]) -> Spec:
     Raises `optdsl.OptdslError` with every finding when the text is wrong, or when there is no such file.
     """
     source = resolve_target(fspath(target))
-    optimizer, warnings = driver.front(source)
-    return Spec(source, optimizer, warnings)
+    meaning, warnings = driver.meaning(source)
+    return Spec(source, meaning, warnings)

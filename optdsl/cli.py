@@ -237,23 +237,29 @@ def compile_command(
 def list_command(form: str) -> None:
     """List the specs that come with optdsl.
 
-    With the bytes of state that each keeps per float32 parameter, its flags at their defaults.
+    Optimizers with the bytes of state that each keeps per float32 parameter, its flags at their defaults;
+    then objectives, with their variables.
     """
     from dataclasses import asdict
 
-    from optdsl.facts import entries
+    from optdsl.facts import entries, objective_entries
 
-    found = entries()
+    found, objectives = entries(), objective_entries()
     if form == "json":
-        for entry in found:
-            click.echo(json.dumps({"schema_version": 1, **asdict(entry)}))
+        for entry in map(asdict, found):
+            click.echo(json.dumps({"schema_version": 1, **entry}))
+        for entry in map(asdict, objectives):
+            click.echo(json.dumps({"schema_version": 1, **entry}))
         return
     rows = [("name", "state", "year", "flags", "title")]
     rows += [
         (entry.name, f"{entry.state_bytes} B", str(entry.year or ""), " ".join(entry.flags), entry.title)
         for entry in found
     ]
-    click.echo(console.table(rows))
+    click.echo(console.table(rows) + "\n")
+    lines = [("objective", "year", "variables", "title")]
+    lines += [(each.name, str(each.year or ""), " ".join(each.variables), each.title) for each in objectives]
+    click.echo(console.table(lines))
 
 
 @cli.command()
@@ -266,21 +272,27 @@ def list_command(form: str) -> None:
 @everywhere
 def show(target: str, stage: str | None, flags: Sequence[str], mode: str) -> None:
     """Show what is in a spec, or a stage of compiling it."""
-    from optdsl.driver import STAGES, front, stages
+    from optdsl import objectives
+    from optdsl.driver import STAGES, meaning, stages
     from optdsl.facts import describe
     from optdsl.files import resolve_target
+    from optdsl.language.objective import Objective
 
     source = resolve_target(target)
-    optimizer = front(source)[0]
-    chosen = _flags(flags, [flag.name for flag in optimizer.flags])
+    spec = meaning(source)[0]
+    chosen = _flags(flags, [] if isinstance(spec, Objective) else [flag.name for flag in spec.flags])
     if stage is None:
-        click.echo(describe(optimizer, chosen))
+        click.echo(objectives.describe(spec) if isinstance(spec, Objective) else describe(spec, chosen))
         return
     if stage not in (*STAGES, "all"):
         raise click.BadParameter(f"{stage!r} is not one of {', '.join(STAGES)}, all.", param_hint="'--stage'")
-    texts = dict(stages(source, mode=mode, flags=chosen))
-    shown = [f"# --- {name}\n{text.rstrip()}" for name, text in texts.items()]
-    click.echo("\n\n".join(shown) if stage == "all" else texts[stage].rstrip())
+    shown = []
+    for name, text in stages(source, mode=mode, flags=chosen):
+        if name == stage:
+            click.echo(text.rstrip())
+            return
+        shown.append(f"# --- {name}\n{text.rstrip()}")
+    click.echo("\n\n".join(shown))
 
 
 def _flags(given: Sequence[str], known: Sequence[str]) -> dict[str, bool]:

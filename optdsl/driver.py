@@ -2,8 +2,9 @@
 
     text -> syntax tree -> Optimizer (meaning) -> Kernel IR -> generated source
 
-`front` goes as far as the meaning and tells everything that is wrong with the text; `check` asks what can
-be proved of the meaning; `compile_source` goes on to a Python module; `stages` does the same and shows
+`meaning` goes as far as the meaning and tells everything that is wrong with the text, and `front` does so
+for optimizers, which are what can be compiled; `check` asks what can be
+proved of the meaning; `compile_source` goes on to a Python module; `stages` does the same and shows
 every form on the way. This is the one file that sees all of the compiler; nothing below it prints, exits
 or reads a file.
 """
@@ -15,11 +16,13 @@ from optdsl.backend import Program, get_backend
 from optdsl.checks.catalogue import Lookup
 from optdsl.checks.findings import findings
 from optdsl.diagnostics import Diagnostic, Report, Source
+from optdsl.diagnostics.catalogue import NotAnOptimizer
 from optdsl.emit.module import emit_module
 from optdsl.kernel.ir import Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
 from optdsl.kernel.printer import print_kernel
+from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.parser import blanked_names, parse
 from optdsl.language.printer import print_file
@@ -32,33 +35,44 @@ STAGES = ("syntax", "optimizer", "lowered", "kernel", "source")
 """What `optdsl show --stage` can print, in the order of the pipeline."""
 
 
-def front(source: Source) -> tuple[Optimizer, tuple[Diagnostic, ...]]:
+def meaning(source: Source) -> tuple[Optimizer | Objective, tuple[Diagnostic, ...]]:
     """The meaning of a spec, and warnings about it.
 
     Raises `OptdslError` with every error and warning of the text.
     """
     report = Report(source)
     file = parse(source, report)
-    optimizer = resolve(file, report, blanked_names(report)) if file else None
+    spec = resolve(file, report, blanked_names(report)) if file else None
     report.raise_if_errors()
-    assert optimizer is not None, "the front end gave nothing and said nothing"
-    return optimizer, report.diagnostics
+    assert spec is not None, "the front end gave nothing and said nothing"
+    return spec, report.diagnostics
+
+
+def front(source: Source) -> tuple[Optimizer, tuple[Diagnostic, ...]]:
+    """`meaning`, for what is to be compiled: raises `OptdslError` for an objective too."""
+    spec, warnings = meaning(source)
+    if isinstance(spec, Objective):
+        report = Report(source)
+        report.add(NotAnOptimizer(span=spec.span, name=spec.name))
+        report.raise_if_errors()
+    assert isinstance(spec, Optimizer)
+    return spec, warnings
 
 
 def check(
     source: Source, lookup: Lookup | None = None, *, rates: bool = False
-) -> tuple[Optimizer, tuple[Diagnostic, ...], Verdicts]:
+) -> tuple[Optimizer | Objective, tuple[Diagnostic, ...], Verdicts]:
     """The meaning of a spec, everything to be told about it, and what is proved or refuted.
 
     `lookup` finds the specs that claims name; `rates` runs estimates, too. Raises `OptdslError` when the
     text itself is wrong; what is refuted is in the diagnostics.
     """
-    optimizer, warnings = front(source)
-    verdicts = checks.check(optimizer, lookup, rates=rates).verdicts
+    spec, warnings = meaning(source)
+    verdicts = checks.check(spec, lookup, rates=rates).verdicts
     report = Report(source)
-    for problem in findings(verdicts, optimizer.span):
+    for problem in findings(verdicts, spec.span, "objective" if isinstance(spec, Objective) else "optimizer"):
         report.add(problem)
-    return optimizer, (*warnings, *report.diagnostics), verdicts
+    return spec, (*warnings, *report.diagnostics), verdicts
 
 
 def estimates(verdicts: Verdicts) -> dict[str, tuple[str, str]]:
@@ -86,7 +100,10 @@ def stages(
     flags: Mapping[str, bool] | None = None,
     backend: str = "numba_cpu",
 ) -> Iterator[tuple[str, str]]:
-    """Every form that a spec goes through, with its name from `STAGES`; stops where the text is wrong."""
+    """Every form that a spec goes through, with its name from `STAGES`; stops where the text is wrong.
+
+    An objective has no form after its syntax: asking for one raises `OptdslError`.
+    """
     report = Report(source)
     file = parse(source, report)
     report.raise_if_errors()

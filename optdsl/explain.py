@@ -14,6 +14,7 @@ from optdsl.checks.verdict import Outcome, Verdict
 from optdsl.diagnostics import Report, Source
 from optdsl.kernel.ir import Access, Precision, Type
 from optdsl.language import maths
+from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.parser import parse
 from optdsl.language.specialise import flag_settings, specialise
@@ -25,21 +26,38 @@ LOW_PRECISION = "In low precision (optdsl: scalars in float64, states and t in f
 
 def explain(source: Source, lookup: Lookup | None = None, *, rates: bool = False) -> str:
     """The text, by sections; `rates` runs estimates, too. Raises `OptdslError` when the spec is wrong."""
-    optimizer, _, verdicts = driver.check(source, lookup, rates=rates)
+    spec, _, verdicts = driver.check(source, lookup, rates=rates)
     sections = [
-        optimizer.doc or optimizer.name,
+        spec.doc or spec.name,
         _section("Equations", (f"  {line}" for line in equations(source, maths.UNICODE))),
+        *(_of_objective(spec, verdicts) if isinstance(spec, Objective) else ()),
         _section("Claims", _claims(verdict for verdict in verdicts if verdict.declared)),
         _section("Checks", (f"  {_line(verdict)}" for verdict in verdicts if not verdict.declared)),
-        _section(LOW_PRECISION, (f"  {lint}" for lint in lints(optimizer))),
-        _section("Cost per float32 parameter", _cost(optimizer)),
+        *(_of_optimizer(spec) if isinstance(spec, Optimizer) else ()),
     ]
     return "\n\n".join(section for section in sections if section)
 
 
+def _of_objective(objective: Objective, verdicts: driver.Verdicts) -> Iterator[str]:
+    from optdsl.objectives import gradient, hessian
+
+    yield _section("Gradient", (f"  {line}" for line in gradient(objective)))
+    yield _section("Hessian", (f"  {line}" for line in hessian(objective)))
+    for verdict in verdicts:
+        if verdict.claim == "critical_points" and not verdict.declared:
+            where = f", at {', '.join(verdict.assumptions)}" if verdict.assumptions else ""
+            lines = verdict.derivation or (verdict.summary or f"not known: {verdict.residual}",)
+            yield _section(f"Critical points{where}", (f"  {line}" for line in lines))
+
+
+def _of_optimizer(optimizer: Optimizer) -> Iterator[str]:
+    yield _section("Number formats", (f"  {lint.dtype}: {lint.text}" for lint in lints(optimizer)))
+    yield _section("Cost per float32 parameter", _cost(optimizer))
+
+
 def latex(source: Source) -> str:
     """The equations as an `align*` environment."""
-    driver.front(source)
+    driver.meaning(source)
     lines = [line.replace(" = ", " &= ", 1) for line in equations(source, maths.LATEX)]
     return "\\begin{align*}\n" + " \\\\\n".join(f"  {line}" for line in lines) + "\n\\end{align*}"
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from optdsl.console import table
 from optdsl.driver import front
-from optdsl.files import library_names, read_library
+from optdsl.driver import meaning as load_meaning
+from optdsl.files import library_names, objective_names, read_library
+from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Alias, Optimizer, Shape, State
 from optdsl.language.specialise import specialise
 
@@ -30,8 +32,28 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """The whole library, in alphabetical order. Raises `OptdslError` if a spec of it is wrong."""
+    """The optimizers of the library, in alphabetical order. Raises `OptdslError` if a spec is wrong."""
     return [entry(name, front(read_library(name))[0]) for name in library_names()]
+
+
+@dataclass(frozen=True)
+class ObjectiveEntry:
+    """An objective of the library."""
+
+    name: str
+    title: str
+    year: int | None
+    variables: tuple[str, ...]
+
+
+def objective_entries() -> list[ObjectiveEntry]:
+    """Every objective of the library, in alphabetical order."""
+    found = ((name, load_meaning(read_library(name))[0]) for name in objective_names())
+    return [
+        ObjectiveEntry(name, title(spec.doc), year(spec.doc), tuple(v.name for v in spec.variables))
+        for name, spec in found
+        if isinstance(spec, Objective)
+    ]
 
 
 def entry(name: str, optimizer: Optimizer) -> Entry:

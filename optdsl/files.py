@@ -50,8 +50,15 @@ def _library() -> dict[str, Traversable]:
 
 
 def library_names() -> tuple[str, ...]:
-    """The specs that come with optdsl, in alphabetical order."""
-    return tuple(sorted(_library()))
+    """The optimizers that come with optdsl, in alphabetical order."""
+    return tuple(sorted(_library().keys() - set(objective_names())))
+
+
+@cache
+def objective_names() -> tuple[str, ...]:
+    """The objectives that come with optdsl, in alphabetical order: the folder `specs/objectives`."""
+    entries = files("optdsl.specs").joinpath("objectives").iterdir()
+    return tuple(sorted(entry.name.removesuffix(".opt") for entry in entries if entry.name.endswith(".opt")))
 
 
 def read_library(name: str) -> Source:
@@ -61,7 +68,7 @@ def read_library(name: str) -> Source:
 
 def closest_name(name: str) -> str | None:
     """The library name that a misspelt one most likely meant."""
-    known = {known.replace("_", ""): known for known in library_names()}
+    known = {known.replace("_", ""): known for known in _library()}
     matches = difflib.get_close_matches(name.lower().replace("_", "").replace("-", ""), known, n=1)
     return known[matches[0]] if matches else None
 

@@ -32,7 +32,7 @@ def _compiled(name: str, text: str, framework: str, mode: str) -> type:
 
 @cache
 def lookup(name: str) -> Optimizer:
-    """The meaning of a spec of the library; raises `NoSpecError` when there is none of that name."""
+    """The meaning of an optimizer of the library; raises `NoSpecError` when there is none of that name."""
     if name not in library_names():
         raise NoSpecError(name)
     return driver.front(read_library(name))[0]

@@ -169,7 +169,7 @@ def test_list(optdsl: Run) -> None:
     assert entries["gd"]["state_bytes"] == 0
     assert all(entry["year"] for entry in entries.values())
     rows = optdsl("list").out.splitlines()
-    assert len(rows) == len(entries) + 1
+    assert len(rows) == len(entries) + 3  # two heads, and a line between optimizers and objectives
     assert next(row for row in rows if row.startswith("adam ")).split()[1:4] == ["8", "B", "2015"]
 
 
@@ -255,7 +255,7 @@ def test_our_own_mistakes_are_called_so(optdsl: Run, monkeypatch: pytest.MonkeyP
     def broken(*_: object) -> None:
         raise RuntimeError("boom \x1b[31m\nsecond line")
 
-    monkeypatch.setattr("optdsl.driver.front", broken)
+    monkeypatch.setattr("optdsl.driver.check", broken)
     result = optdsl("check", "good.opt")
     assert (result.code, result.out) == (3, "")
     assert "bug of optdsl" in result.err

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from optdsl import files
-from optdsl.files import FileError, atomic_write, library_names, read_spec, resolve_target
+from optdsl.files import FileError, atomic_write, library_names, objective_names, read_spec, resolve_target
 
 OURS = "# Adam, for torch. Compiled by optdsl 0.1.0 from adam.opt\n"
 
@@ -116,7 +116,9 @@ def test_a_binary_file_is_told_in_a_few_words(tmp_path: Path) -> None:
 
 def test_the_library_is_the_folder_specs() -> None:
     folder = Path(__file__).parent.parent / "specs"
-    assert list(library_names()) == sorted(path.stem for path in folder.rglob("*.opt"))
+    assert list(library_names()) == sorted(path.stem for path in folder.glob("*.opt"))
+    assert list(objective_names()) == sorted(path.stem for path in folder.glob("objectives/*.opt"))
+    assert len(list(folder.rglob("*.opt"))) == len(library_names()) + len(objective_names())
 
 
 def test_a_target_is_a_library_name_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

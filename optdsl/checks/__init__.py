@@ -24,6 +24,7 @@ from optdsl.checks.catalogue import (
 from optdsl.checks.context import Context
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.language import syntax
+from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.printer import print_claimed
 from optdsl.language.specialise import flag_settings, specialise
@@ -33,17 +34,22 @@ __all__ = ["Outcome", "Report", "Verdict", "Witness", "check", "check_claims", "
 
 @dataclass(frozen=True)
 class Report:
-    """All verdicts about one optimizer: the default checks, then the file's claims in their order."""
+    """All verdicts about one spec: the default checks, then the file's claims in their order."""
 
     verdicts: tuple[Verdict, ...]
 
 
-def check(optimizer: Optimizer, lookup: Lookup | None = None, *, rates: bool = False) -> Report:
+def check(spec: Optimizer | Objective, lookup: Lookup | None = None, *, rates: bool = False) -> Report:
     """Every default check, for every setting of the flags, and every claim, for the default one.
 
     `lookup` finds other specs that claims name; without it such claims are unknown. `rates` runs what the
     file has estimated, too.
     """
+    if isinstance(spec, Objective):
+        from optdsl.checks.objective import check_objective
+
+        return Report(check_objective(spec))
+    optimizer = spec
     return Report((*check_defaults(optimizer), *check_claims(optimizer, lookup, rates=rates)))
 
 

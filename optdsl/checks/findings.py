@@ -15,8 +15,8 @@ from optdsl.diagnostics.catalogue_checks import ClaimRefuted, ClaimUnknown, IllD
 QUIET = frozenset(("units",))
 
 
-def findings(verdicts: Iterable[Verdict], where: Span) -> Iterator[Problem]:
-    """`where` stands for verdicts that have no place of their own (the optimizer's name)."""
+def findings(verdicts: Iterable[Verdict], where: Span, kind: str = "optimizer") -> Iterator[Problem]:
+    """`where` stands for verdicts that have no place of their own (the name of what is defined)."""
     verdicts = tuple(verdicts)
     expected = {verdict.claim for verdict in verdicts if verdict.expected_refuted}
     for verdict in verdicts:
@@ -26,7 +26,7 @@ def findings(verdicts: Iterable[Verdict], where: Span) -> Iterator[Problem]:
         elif verdict.outcome is Outcome.REFUTED and verdict.claim not in QUIET | expected:
             witness = str(verdict.witness) if verdict.witness else verdict.summary
             if verdict.claim == "well_defined":
-                yield IllDefined(span=span, witness=witness)
+                yield IllDefined(span=span, witness=witness, kind=kind)
             else:
                 yield Suspicious(span=span, check=verdict.claim, summary=verdict.summary, witness=witness)
 

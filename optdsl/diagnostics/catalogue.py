@@ -390,6 +390,36 @@ class AliasClash(Problem):
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class NotOfObjective(Problem):
+    """An objective is a function of its variables and hyperparameters: it knows no time and no gradient.
+
+    Its lines are values (`u = x + y^2`); the last word is `out = ...`, the value that is minimised.
+    """
+
+    code = "OD219"
+    title = "{what} has no meaning in an objective"
+    label = "an objective is a function of its variables"
+    advice = "write `name = ...` for a value and `out = ...` for what is minimised"
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveIncomplete(Problem):
+    """An objective names its variables, its value and where minimising begins:
+
+    `objective Rosenbrock(x, y)`, a line `out = ...`, and a line `start x = -1.5, y = 2`.
+    """
+
+    code = "OD220"
+    title = "{reason}"
+    label = "{missing}"
+    advice = "{choice}"
+    reason: str
+    missing: str
+    choice: str
+
+
 # --- OD3xx: kinds and shapes ---------------------------------------------------------------------
 
 
@@ -526,14 +556,17 @@ class StateNotRead(Problem):
 
 @dataclass(frozen=True, kw_only=True)
 class Unused(Problem):
-    """A hyperparameter, flag, input or value that never reaches `theta` does nothing."""
+    """A hyperparameter, flag, input or value that never reaches `theta` does nothing; in an objective, a
+    variable, hyperparameter or value that never reaches `out`.
+    """
 
     code = "OD502"
     severity = Severity.WARNING
-    title = "the {what} `{name}` has no influence on the parameters"
+    title = "the {what} `{name}` has no influence on {target}"
     label = "never used"
     what: str
     name: str
+    target: str = "the parameters"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -580,3 +613,18 @@ class TooManyFlags(Problem):
     advice = "at most {limit} flags: turn some into hyperparameters, or write two specs"
     count: int
     limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotAnOptimizer(Problem):
+    """Kernels are made from optimizers. An objective is what they minimise: it can be checked and
+    explained, and `optdsl.load(NAME).objective` gives its value and gradient in Python.
+    """
+
+    code = "OD804"
+    title = "`{name}` is an objective: there is no optimizer to compile"
+    label = "not an optimizer"
+    advice = (
+        "use `optdsl check` and `optdsl explain`; in Python, `optdsl.load(...).objective.gradient(point)`"
+    )
+    name: str

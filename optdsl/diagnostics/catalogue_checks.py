@@ -53,10 +53,11 @@ class IllDefined(Problem):
     """
 
     code = "OD604"
-    title = "this optimizer can divide by zero or leave the real numbers"
+    title = "this {kind} can divide by zero or leave the real numbers"
     label = "has no value"
     note = "{witness}"
     witness: str
+    kind: str = "optimizer"
 
 
 @dataclass(frozen=True, kw_only=True)

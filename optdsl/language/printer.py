@@ -28,7 +28,7 @@ def _definition(definition: syntax.Definition | syntax.Composition) -> str:
         case syntax.Composition(kind, name, stages):
             return f"{kind} {name} = {' | '.join(map(_stage, stages))}\n"
         case syntax.Definition(kind, name, formals, body):
-            head = f"{kind} {name}" + (f"({', '.join(formals)})" if formals else "")
+            head = f"{kind} {name}" + (f"({', '.join(formal.name for formal in formals)})" if formals else "")
             return "\n".join((head, *_lines(body))) + "\n"
         case _:
             assert_never(definition)

@@ -224,7 +224,7 @@ class Definition:
 
     kind: Kind
     name: str
-    formals: tuple[str, ...]
+    formals: tuple[Name, ...]
     body: tuple[Statement, ...]
     span: Span = _span()
     name_span: Span = _span()

@@ -137,7 +137,8 @@ class TreeBuilder(Transformer[Token, Any]):
         return _Part((str(children[0]),), _span(*children))
 
     def formals(self, children: Children) -> _Formals:
-        return _Formals(tuple(map(to_ascii, _names(children))), _span(*children))
+        names = tuple(syntax.Name(to_ascii(token), _span(token)) for token in _names(children))
+        return _Formals(names, _span(*children))
 
     def pipeline(self, children: Children) -> _Stages:
         return _Stages(tuple(_nodes(children)), _span(*children))

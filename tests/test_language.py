@@ -112,7 +112,7 @@ DEFINITIONS = st.builds(
     syntax.Definition,
     st.sampled_from(list(syntax.Kind)),
     NAMES,
-    st.lists(NAMES, max_size=2).map(tuple),
+    st.lists(st.builds(syntax.Name, NAMES), max_size=2).map(tuple),
     BODIES,
 ) | st.builds(
     syntax.Composition,

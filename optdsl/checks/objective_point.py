@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from flint import arb
 
-from optdsl.checks.algebra import Algebra, NoFormError
+from optdsl.checks.algebra import Algebra, NeedCaseError, NoFormError, VacuousError
 from optdsl.checks.context import interval_of
 from optdsl.checks.critical import Class, class_of, leading_minors
 from optdsl.checks.interval import EVERYTHING
@@ -28,7 +28,7 @@ from optdsl.checks.walk import Arithmetic, Key
 from optdsl.language import syntax
 from optdsl.language.derivatives import Function, derivative, first_kink
 from optdsl.language.objective import Objective
-from optdsl.language.optimizer import Age, Apply, Expr
+from optdsl.language.optimizer import Age, Apply, Expr, Role, references
 from optdsl.language.printer import print_expr
 
 
@@ -72,6 +72,8 @@ def decide_point(objective: Objective, claim: PointClaim, names: Sequence[str]) 
         point = [meaning(each.value, [hyper.name for hyper in objective.hypers]) for each in claim.arguments]
     except UnreadableError as error:
         return _unknown(str(error))
+    if any(ref.role is not Role.HYPER for each in point for ref in references(each)):
+        return _unknown("a point is made of numbers and hyperparameters")
     shown = ", ".join(print_expr(each.value) for each in claim.arguments)
     try:
         numbers, here = _at_defaults(objective, point)
@@ -212,6 +214,8 @@ class _Defined(Algebra):
 
 
 def _for_all(objective: Objective, point: Sequence[Expr]) -> _Found | None:
+    if any(first_kink(Function((), each)) is not None for each in point):
+        return None  # the point itself may have no value for some hypers
     algebra = _Defined({(hyper.name, Age.NOW): interval_of(hyper.domain) for hyper in objective.hypers})
     values: dict[Key, Rational] = {key: algebra.symbol(key) for key in algebra.facts}
     try:
@@ -224,7 +228,7 @@ def _for_all(objective: Objective, point: Sequence[Expr]) -> _Found | None:
             [_run(algebra, derivative(each, v.name), values) for v in objective.variables]
             for each in objective.derivatives
         ]
-    except NoFormError:
+    except (NoFormError, NeedCaseError, VacuousError):
         return None
     minors = leading_minors(matrix, algebra.vanishes)
     return _Found(

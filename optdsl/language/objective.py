@@ -57,15 +57,16 @@ class Objective:
 
     def value(self, point: Sequence[Any], **hypers: float) -> Any:
         """In float64, by IEEE's rules. `point` has a number, or an array, for each variable."""
-        return self._numbers((self.function,), point, hypers)[0]
+        return self.numbers((self.function,), point, hypers)[0]
 
     def gradient(self, point: Sequence[Any], **hypers: float) -> tuple[Any, ...]:
         """In float64: a number, or an array, for each variable. Where the value has a kink, one side's."""
-        return self._numbers(self.derivatives, point, hypers)
+        return self.numbers(self.derivatives, point, hypers)
 
-    def _numbers(
+    def numbers(
         self, functions: Sequence[Function], point: Sequence[Any], hypers: Mapping[str, float]
     ) -> tuple[Any, ...]:
+        """What functions of the variables and hypers are at a point: derivatives of any order."""
         import numpy as np
 
         from optdsl.language.float64 import evaluate

@@ -53,10 +53,6 @@ class Root:
         return str(value) if value is not None else f"≈{float(self.ball(64).mid()):.6g}"
 
 
-def rational(value: Fraction) -> Root:
-    return Root((-value.numerator, value.denominator))
-
-
 @lru_cache(maxsize=4096)
 def _real_roots(coefficients: tuple[int, ...], bits: int) -> tuple[arb, ...]:
     """Of an irreducible polynomial, from below; the balls do not touch."""

@@ -18,7 +18,7 @@ import click
 from optdsl import __version__, console
 
 if TYPE_CHECKING:
-    from optdsl.diagnostics import Diagnostic, OptdslError
+    from optdsl.diagnostics import OptdslError
 
 FINDINGS, USAGE, BUG, INTERRUPTED = 1, 2, 3, 130
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -121,70 +121,12 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
 
     Exits with 0 when they are clean, 1 when there are findings, 2 when one cannot be read.
     """
-    from dataclasses import asdict
+    from optdsl.checking import Checking
 
-    from optdsl.checks.findings import assumptions
-    from optdsl.checks.lints import Lint
-    from optdsl.diagnostics import OptdslError, Severity, Source
-    from optdsl.diagnostics.render import (
-        count_text,
-        json_estimate,
-        json_findings,
-        json_summary,
-        render_findings,
-    )
-    from optdsl.driver import check as check_spec
-    from optdsl.driver import estimates
-    from optdsl.explain import lints as lints_of
-    from optdsl.files import FileError, resolve_target
-    from optdsl.library import lookup
-
-    color = console.wants_color(_settings().color, sys.stderr)
-    everything: list[Diagnostic] = []
-    code = 0
+    checking = Checking(form, strict, rates, quiet, console.wants_color(_settings().color, sys.stderr))
     for target in targets:
-        source, estimated, lints = Source(target, ""), {}, tuple[Lint, ...]()
-        assumed: list[str] = []
-        try:
-            source = resolve_target(target)
-            optimizer, found, verdicts = check_spec(source, lookup, rates=rates)
-            lints = tuple(lints_of(optimizer)) if form == "json" else ()
-            assumed = list(assumptions(verdicts))
-            proved = sum(verdict.verdict == "proved" for verdict in verdicts)
-            estimated = estimates(verdicts)
-            if any(diagnostic.severity is Severity.ERROR for diagnostic in found):
-                code = max(code, FINDINGS)
-        except OptdslError as error:
-            source, found = error.source or source, error.diagnostics
-            code = max(code, USAGE if isinstance(error, FileError) else FINDINGS)
-        everything += found
-        if form == "json":
-            for line in json_findings(found, source):
-                click.echo(line)
-            for claim, (outcome, said) in estimated.items():
-                click.echo(json_estimate(source, claim, outcome, said))
-            for lint in lints:
-                click.echo(
-                    json.dumps({"schema_version": 1, "kind": "lint", "file": source.name, **asdict(lint)})
-                )
-            continue
-        if found:
-            click.echo(render_findings(found, source, color=color) + "\n", err=True, color=color)
-        elif not quiet:
-            decided = len(verdicts) - len(estimated)
-            click.echo(f"{source.name}: clean, {proved} of {decided} checks and claims proved")
-        if not quiet:
-            for claim, (outcome, said) in estimated.items():
-                click.echo(f"{source.name}: {outcome}: {claim}: {said}")
-            for line in assumed:
-                click.echo(f"  {line}")
-    if form == "json":
-        click.echo(json_summary(everything))
-    elif everything:
-        click.echo(count_text(everything), err=True)
-    if strict and any(diagnostic.severity is Severity.WARNING for diagnostic in everything):
-        code = max(code, FINDINGS)
-    click.get_current_context().exit(code)
+        checking.check(target)
+    click.get_current_context().exit(checking.finish())
 
 
 @cli.command("compile")

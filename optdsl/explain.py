@@ -51,7 +51,7 @@ def _of_objective(objective: Objective, verdicts: driver.Verdicts) -> Iterator[s
 
 
 def _of_optimizer(optimizer: Optimizer) -> Iterator[str]:
-    yield _section("Number formats", (f"  {lint.dtype}: {lint.text}" for lint in lints(optimizer)))
+    yield _section(LOW_PRECISION, (f"  {lint}" for lint in lints(optimizer)))
     yield _section("Cost per float32 parameter", _cost(optimizer))
 
 

@@ -252,7 +252,7 @@ def test_version(optdsl: Run) -> None:
 
 
 def test_our_own_mistakes_are_called_so(optdsl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("boom \x1b[31m\nsecond line")
 
     monkeypatch.setattr("optdsl.driver.check", broken)

@@ -13,6 +13,7 @@ import pytest
 
 import optdsl
 from optdsl import cli, driver
+from optdsl.checks.catalogue import NoSpecError
 from optdsl.diagnostics import OptdslError, Source
 from optdsl.files import objective_names, read_library
 from optdsl.language.derivatives import derivative
@@ -260,7 +261,7 @@ def test_library(name: str, run: Run) -> None:
         assert (code, "OD804" in message) == (1, True)
     with pytest.raises(OptdslError):
         _ = spec.optimizer
-    with pytest.raises(KeyError):
+    with pytest.raises(NoSpecError):
         lookup(name)
 
 

@@ -6,9 +6,10 @@ that it asks for; together the cases are everything.
 
 from collections.abc import Callable, Iterator, Mapping
 
-from optdsl.checks.canonical import Algebra, ElementSignError, NeedCaseError, NoFormError, VacuousError
+from optdsl.checks.canonical import Algebra
 from optdsl.checks.interval import Interval
 from optdsl.checks.rational import BudgetError, Rational
+from optdsl.checks.signs import ElementSignError, NeedCaseError, NoFormError, VacuousError
 from optdsl.checks.walk import Key
 
 MAX_CASES = 243

@@ -30,6 +30,7 @@ class Atoms:
     intervals: list[Interval] = field(default_factory=list)
     squares: dict[int, Poly] = field(default_factory=dict)
     definitions: list[Definition] = field(default_factory=list)
+    relations: list[Poly] = field(default_factory=list)  # of several atoms, and never negative
     _atoms: dict[object, int] = field(default_factory=dict)
     _known: dict[str, Interval] = field(default_factory=dict)  # of polynomials, by their text
 
@@ -65,8 +66,8 @@ class Atoms:
         match self.definitions[index]:
             case ("input", (_, Age.NOW) as key):
                 return key != GRADIENT
-            case ("input", _):
-                return False
+            case ("input", key):
+                return key in getattr(self.facts, "scalars", ())
             case ("power", Poly() as base, tuple() as exponents):
                 return self.is_scalar(base) and all(self._is_scalar_atom(i) for i, _ in exponents)
             case (str(op), *args):

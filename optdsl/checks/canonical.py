@@ -10,15 +10,13 @@ that the expression is defined. It is complete for rational functions and for ro
 elsewhere its 'no' means nothing.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 from flint import fmpz
 
-from optdsl.checks.atoms import Atoms
 from optdsl.checks.interval import EVERYTHING, NONNEGATIVE, POSITIVE, Interval
-from optdsl.checks.narrow import narrowed, vanishing
 from optdsl.checks.rational import (
     ONE,
     Poly,
@@ -26,61 +24,18 @@ from optdsl.checks.rational import (
     as_fraction,
     constant,
     generator,
-    oriented,
     product,
     replace_square,
 )
+from optdsl.checks.signs import ElementSignError, NeedCaseError, NoFormError, Signs
 from optdsl.checks.walk import Arithmetic, Key
 from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Apply, Expr
 
 
-class NeedCaseError(Exception):
-    """The sign of a polynomial decides how to go on; `signs` are those that it can have."""
-
-    def __init__(self, poly: Poly, signs: tuple[int, ...]) -> None:
-        self.poly, self.signs = poly, signs
-
-
-class VacuousError(Exception):
-    """In this case the expression is not defined: it says nothing about it."""
-
-
-class NoFormError(Exception):
-    """There is no value (division by zero), or none of this arithmetic."""
-
-
-class ElementSignError(NoFormError):
-    """The sign of one element matters where all elements of a tensor are reduced."""
-
-
 @dataclass
-class Algebra(Atoms, Arithmetic[Rational]):
-    """`facts` are intervals of inputs; `signs` are the case that is being looked at (by the poly's text)."""
-
-    signs: Mapping[str, int] = field(default_factory=dict)
-    zeros: tuple[Poly, ...] = ()
-    positive: tuple[Poly, ...] = ()  # what the signs of this case say is
-    asked: Mapping[str, Poly] = field(default_factory=dict)  # the polynomials of `signs`
-    whole: bool = False  # what is said holds for whole tensors: no sign of an element is assumed
-
-    def assuming(self, poly: Poly, sign: int) -> "Algebra":
-        """The case in which `poly` has this sign, too. Its atoms are those met so far."""
-        positive = (*self.positive, poly if sign > 0 else -poly) if sign else self.positive
-        narrower = narrowed(self, positive[-1]) if sign else vanishing(poly)
-        return replace(
-            self,
-            signs={**self.signs, str(poly): sign},
-            asked={**self.asked, str(poly): poly},
-            zeros=self.zeros if sign else (*self.zeros, poly),
-            positive=positive,
-            names=list(self.names),
-            intervals=[narrower.get(i, around) for i, around in enumerate(self.intervals)],
-            squares=dict(self.squares),
-            definitions=list(self.definitions),
-            _atoms=dict(self._atoms),
-            _known={} if narrower else dict(self._known),
-        )
+class Algebra(Signs, Arithmetic[Rational]):
+    """Expressions in one case of signs (`signs`)."""
 
     # --- arithmetic ---
 
@@ -94,7 +49,11 @@ class Algebra(Atoms, Arithmetic[Rational]):
         """A branch that is not taken is not looked at: it may have no value where the whole has one."""
         match expr:
             case Apply(op="where", args=(condition, x, y)):
-                return self.evaluate(x if self.evaluate(condition, values).value else y, values)
+                try:
+                    chosen = x if self.evaluate(condition, values).value else y
+                except ElementSignError:
+                    return self._either(condition, self.evaluate(x, values), self.evaluate(y, values), values)
+                return self.evaluate(chosen, values)
             case _:
                 return super().evaluate(expr, values)
 
@@ -124,10 +83,12 @@ class Algebra(Atoms, Arithmetic[Rational]):
                 return self.absolute(x)
             case "sign", (x,):
                 return Rational.of(self.sign_of(x))
-            case "max", (x, y):
-                return x if self.side_of(x - y) >= 0 else y
-            case "min", (x, y):
-                return y if self.side_of(x - y) >= 0 else x
+            case (("max" | "min"), (x, y)):
+                try:
+                    first = (self.side_of(x - y) >= 0) == (op == "max")
+                except ElementSignError:
+                    return self._between(op, (x, y))
+                return x if first else y
             case "clip", (x, low, high):
                 return self._apply("min", (self._apply("max", (x, low)), high))
             case "gt", (x, y):
@@ -153,93 +114,30 @@ class Algebra(Atoms, Arithmetic[Rational]):
 
         return reduction(self, op, args)
 
+    def _either(self, condition: Expr, x: Rational, y: Rational, values: Mapping[Key, Rational]) -> Rational:
+        """One of two, by a comparison that differs from element to element."""
+        match condition:
+            case Apply(op=op, args=(left, right)) if op in ("lt", "le", "gt", "ge", "eq"):
+                sides = (self.evaluate(left, values), self.evaluate(right, values))
+                return self._between(f"where {op}", (x, y), sides)
+        raise ElementSignError("a condition on elements")
+
+    def _between(self, op: str, args: tuple[Rational, ...], sides: tuple[Rational, ...] = ()) -> Rational:
+        """An atom that is one of `args` for each element."""
+        both = all(
+            (self.interval(x.num).nonnegative and self.interval(x.den).positive) or x.is_zero for x in args
+        )
+        name = f"{op}({', '.join(self.text(each) for each in (*sides, *args))})"
+        key = (op, *(each.key for each in (*sides, *args)))
+        around = NONNEGATIVE if both else EVERYTHING
+        return Rational(generator(self.atom(key, name, around, (op, *sides, *args))), ONE)
+
     def _opaque(self, op: str, args: tuple[Rational, ...]) -> Rational:
         name = f"{op}({', '.join(self.text(arg) for arg in args)})"
         interval = POSITIVE if op == "exp" else EVERYTHING
         return Rational(
             generator(self.atom((op, *(arg.key for arg in args)), name, interval, (op, *args))), ONE
         )
-
-    # --- signs ---
-
-    def sign_of(self, x: Rational) -> int:
-        """1, 0 or -1. Raises `NeedCaseError` when it is open."""
-        return self._sign(x, self._poly_sign)
-
-    def side_of(self, x: Rational) -> int:
-        """1 where x >= 0, -1 where x <= 0: enough for what is the same from both sides of zero."""
-        return self._sign(x, self._poly_side)
-
-    def _sign(self, x: Rational, sign_of_factor: Callable[[Poly], int]) -> int:
-        if x.is_zero:
-            return 0
-        constant_part, factors = x.factors()
-        sign = 1 if constant_part > 0 else -1
-        for poly, k in factors:
-            factor = sign_of_factor(poly)
-            if factor == 0 and k < 0:
-                if self._is_base(poly):  # b^(t-1) is b^t/b in this form
-                    raise NoFormError(
-                        "a power of what is zero: b^(t-1) is b^t/b in this form, and has a value"
-                    )
-                raise VacuousError
-            sign *= factor if k % 2 else factor * factor
-        return sign
-
-    def _is_base(self, poly: Poly) -> bool:
-        """Whether a power with t in its exponent has this polynomial in its base."""
-        bases = (each[1] for each in self.definitions if each[0] == "power")
-        return any(isinstance(base, Poly) and (base % poly).is_zero() for base in bases)
-
-    def _poly_sign(self, poly: Poly) -> int:
-        known = self.interval(poly)
-        if known.positive or known.negative:
-            return 1 if known.positive else -1
-        if known.point == 0:
-            return 0
-        poly, flipped = oriented(poly)
-        if str(poly) in self.signs:
-            return -self.signs[str(poly)] if flipped else self.signs[str(poly)]
-        implied = self.implied(poly)
-        if implied:
-            return -implied if flipped else implied
-        if self.whole and not self.is_scalar(poly):
-            raise ElementSignError("the sign of an element")
-        known = -known if flipped else known
-        possible = (1, 0) if known.nonnegative else (-1, 0) if known.nonpositive else (1, -1, 0)
-        raise NeedCaseError(poly, possible)
-
-    def _poly_side(self, poly: Poly) -> int:
-        known = self.interval(poly)
-        if known.nonnegative or known.nonpositive:
-            return 1 if known.nonnegative else -1
-        return self._poly_sign(poly) or 1
-
-    def implied(self, poly: Poly) -> int:
-        """1 where it is at least a multiple of what is positive here, -1 where its negative is, or else 0."""
-        terms = poly.to_dict()
-        for positive in self.positive:
-            shared = [(terms[m], value) for m, value in positive.to_dict().items() if m in terms]
-            for ratio in {as_fraction(mine / other) for mine, other in shared}:
-                rest = self.interval(poly - constant(ratio) * positive)
-                if (ratio > 0 and rest.nonnegative) or (ratio < 0 and rest.nonpositive):
-                    return 1 if ratio > 0 else -1
-        return 0
-
-    def contradiction(self) -> bool:
-        """Whether two signs of this case exclude each other: p > 0 and q > 0 where p + q <= 0."""
-        return any(self._excludes(p, self.positive[:i]) for i, p in enumerate(self.positive))
-
-    def _excludes(self, positive: Poly, others: tuple[Poly, ...]) -> bool:
-        either = (*others, *self.zeros, *(-zero for zero in self.zeros))
-        totals = (positive + other for other in either)
-        return any(self.interval(total).nonpositive for total in totals if len(total) <= len(positive))
-
-    def possible(self, poly: Poly, sign: int) -> bool:
-        """Whether `poly` can have this sign together with each of the others."""
-        if sign:
-            return not self._excludes(poly if sign > 0 else -poly, self.positive)
-        return not any(self._excludes(positive, (poly, -poly)) for positive in self.positive)
 
     # --- roots, absolute values, powers ---
 
@@ -344,11 +242,21 @@ class Algebra(Atoms, Arithmetic[Rational]):
             ("power", base, tuple(exponents)),
         )
         power = Rational(generator(atom), ONE)
+        self._relate(base, exponents, generator(atom))
         if times.denominator == 1 and abs(times) <= 64:
             return power.power(int(times))
         if times.denominator == 2 and abs(times) <= 64:
             return self.root(power).power(int(2 * times))
         return self._opaque("pow", (power, Rational.of(times)))
+
+    def _relate(self, base: Poly, exponents: list[tuple[int, int]], power: Poly) -> None:
+        """b^t <= b for 0 <= b <= 1 and t >= 1."""
+        around = self.interval(base)
+        below_one = around.nonnegative and around.high is not None and around.high <= 1
+        low = self.intervals[exponents[0][0]].low
+        alone = exponents[0][1] == 1 and len(exponents) == 1 and low is not None and low >= 1
+        if below_one and alone and base - power not in self.relations:
+            self.relations.append(base - power)
 
     def _decayed(self, base: Poly, exponents: list[tuple[int, int]]) -> Interval:
         """Where b^n is for a base at or above 0 and an exponent that is not negative."""

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from optdsl.checks.canonical import Algebra, NoFormError, VacuousError
+from optdsl.checks.canonical import Algebra
 from optdsl.checks.interval import Interval, exactly, intersection
 from optdsl.checks.rational import ONE, ZERO, Poly, Rational, as_fraction, coefficients, generator, used
+from optdsl.checks.signs import NoFormError, VacuousError
 from optdsl.checks.walk import TIME
 
 CONTINUOUS = {"exp": Fraction(1), "tanh": Fraction(0), "sigmoid": Fraction(1, 2), "cbrt": Fraction(0)}

@@ -17,7 +17,7 @@ from optdsl.checks.context import Context
 from optdsl.checks.interval import Interval
 from optdsl.checks.pairing import UnreadableError, bound, conditions
 from optdsl.checks.rational import ONE, BudgetError, Poly, Rational, coefficients
-from optdsl.checks.recurrence import Closed, Product, solve
+from optdsl.checks.recurrence import Closed, Product, later, solve
 from optdsl.checks.trace import EXACT, IllDefinedError, UndecidedError, Value, replay, show, surely_different
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import GRADIENT, THETA, TIME, Key, inputs, run_step
@@ -161,7 +161,7 @@ class Means:
                 total = total + coefficient * self.algebra.fresh(MEAN if random == 1 else f"E[g^{random}]")
             else:
                 total = total + coefficient * self.state(random).before
-        return self.algebra.reduced(total)
+        return later(self.algebra, self.algebra.reduced(total), self.values[TIME])
 
     def state(self, name: str) -> Closed:
         if name in self.closed:

@@ -124,13 +124,23 @@ class Intervals(Arithmetic[Interval]):
 
 def _squares(args: tuple[Expr, ...]) -> bool:
     """Whether a sum of this is never negative, whatever the elements: what holds of one may not of others."""
-    match args:
-        case (Apply(op="pow", args=(_, Number(value=n))),):
-            return n.denominator == 1 and n % 2 == 0
-        case (Apply(op="mul", args=(x, y)),) | (x, y):
-            return x == y
-        case (Apply(op="abs" | "sqrt"),):
+    return _never_negative(args[0]) if len(args) == 1 else args[0] == args[1]
+
+
+def _never_negative(expr: Expr) -> bool:
+    match expr:
+        case Number(value=value):
+            return value >= 0
+        case Apply(op="pow", args=(_, Number(value=n))) if n.denominator == 1 and n % 2 == 0:
             return True
+        case Apply(op="mul", args=(x, y)) if x == y:
+            return True
+        case Apply(op=("mul" | "div" | "add" | "min"), args=(x, y)):
+            return _never_negative(x) and _never_negative(y)
+        case Apply(op="max", args=(x, y)):
+            return _never_negative(x) or _never_negative(y)
+        case Apply(op=op):
+            return op in ("abs", "sqrt", "exp") or op.startswith("norm")
         case _:
             return False
 

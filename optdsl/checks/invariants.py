@@ -17,9 +17,15 @@ from optdsl.checks.intervals_of import step_intervals
 from optdsl.checks.rational import BudgetError, Rational
 from optdsl.checks.trace import IllDefinedError, UndecidedError, replay
 from optdsl.checks.walk import TIME, Key, inputs, run_step
-from optdsl.language.optimizer import Age, Optimizer
+from optdsl.language.optimizer import Age, Optimizer, Shape
 
-Facts = dict[Key, Interval]
+
+class Facts(dict[Key, Interval]):
+    """Where inputs of a step lie; `scalars` are the states with one value for a whole tensor, or for all."""
+
+    scalars: frozenset[Key] = frozenset()
+
+
 _UNIT = Interval(Fraction(0), Fraction(1), True, False)
 _CLOSED_UNIT = Interval(Fraction(0), Fraction(1), False, False)
 CANDIDATES = (_UNIT, _CLOSED_UNIT, POSITIVE, NONNEGATIVE)  # the first that holds is kept
@@ -27,12 +33,15 @@ CANDIDATES = (_UNIT, _CLOSED_UNIT, POSITIVE, NONNEGATIVE)  # the first that hold
 
 def facts_of(context: Context, domains: Mapping[str, Interval] | None = None) -> Facts:
     """What is known of every input of a step: domains, t >= 1, and the states' invariants."""
-    facts: Facts = {(name, Age.NOW): around for name, around in (domains or context.domains).items()}
+    facts = Facts({(name, Age.NOW): around for name, around in (domains or context.domains).items()})
     facts[TIME] = Interval(Fraction(1), None, False, True)
-    return facts | infer_invariants(context, facts)
+    states = context.optimizer.states
+    facts.scalars = frozenset((x.name, Age.OLD) for x in states if x.shape is not Shape.ELEMENT)
+    facts.update(infer_invariants(context, facts))
+    return facts
 
 
-def infer_invariants(context: Context, facts: Mapping[Key, Interval]) -> Facts:
+def infer_invariants(context: Context, facts: Mapping[Key, Interval]) -> dict[Key, Interval]:
     """The states' old values, as far as they have an interval."""
     options = {
         state.name: [around for around in CANDIDATES if context.initial_interval(state) <= around]
@@ -41,10 +50,9 @@ def infer_invariants(context: Context, facts: Mapping[Key, Interval]) -> Facts:
     for name, seen in _seen(context).items():
         options[name] = [around for around in options[name] if all(value in around for value in seen)]
     while True:
-        assumed: Facts = {(name, Age.OLD): left[0] for name, left in options.items() if left}
-        failing = {
-            name for name, around in assumed if not _kept(context.optimizer, {**facts, **assumed}, name)
-        }
+        assumed = {(name, Age.OLD): left[0] for name, left in options.items() if left}
+        together = with_facts(facts, assumed)
+        failing = {name for name, _ in assumed if not _kept(context.optimizer, together, name)}
         if not failing:
             return assumed
         for name in failing:
@@ -101,7 +109,14 @@ def in_every_step(
 
 
 def facts_at(facts: Mapping[Key, Interval], *, first: bool) -> Facts:
-    return {**facts, TIME: Interval(Fraction(1), Fraction(1), False, False)} if first else dict(facts)
+    return with_facts(facts, {TIME: Interval(Fraction(1), Fraction(1), False, False)} if first else {})
+
+
+def with_facts(facts: Mapping[Key, Interval], more: Mapping[Key, Interval]) -> Facts:
+    """Both, and which states are one number."""
+    both = Facts({**facts, **more})
+    both.scalars = getattr(facts, "scalars", frozenset())
+    return both
 
 
 def step_values(optimizer: Optimizer, algebra: Algebra, *, first: bool) -> dict[Key, Rational]:
@@ -128,6 +143,8 @@ def known_sign(algebra: Algebra, x: Rational, *, strict: bool) -> int | None:
     for poly, k in factors:
         side = _side(algebra.interval(poly), strict=strict or k < 0) or algebra.signs.get(str(poly), 0)
         side = side or algebra.implied(poly)
+        if not side and not strict and k > 0:
+            side = algebra.at_least_zero(poly)
         if k % 2 == 0 and not side:
             if strict:
                 return None

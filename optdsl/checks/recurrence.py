@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from optdsl.checks.algebra import Algebra
-from optdsl.checks.rational import Rational
+from optdsl.checks.rational import ONE, ZERO, Rational, coefficients
+
+FIRST = "[t = 1]"  # 1 in the first step, 0 in all others
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ def solve(
     shown: Callable[[str], str],
 ) -> Closed | None:
     """e[0] = start, e[t] = a*e[t-1] + c for every t >= 1; `shown(t)` is how e[t] is written."""
+    if (forgotten := _forgotten(algebra, a, c, start, t, shown)) is not None:
+        return forgotten
     for now, before, base in _candidates(algebra, a, c, start, t, products):
         step = algebra.reduced(now - (a * before + c))
         if algebra.vanishes(step) and algebra.vanishes(base - start):
@@ -55,6 +59,56 @@ def solve(
             )
             return Closed(now, before, steps)
     return None
+
+
+def _forgotten(
+    algebra: Algebra, a: Rational, c: Rational, start: Rational, t: Rational, shown: Callable[[str], str]
+) -> Closed | None:
+    """Where a is 0 at t = 1, the start is forgotten at once: e[t] = c/(1 - a), if that stands still."""
+    one = Rational.of(1)
+    if not _moves(algebra, a, t) or (a - one).is_zero:
+        return None
+    fixed = algebra.reduced(c / (one - a))
+    first = _at_one(algebra, a, t)
+    if _moves(algebra, fixed, t) or first is None or not first.is_zero:
+        return None
+    begins = algebra.fresh(FIRST)  # times a, it is always 0
+    text = algebra.text
+    steps = (
+        f"{shown('t')} = ({text(a)})*{shown('t-1')} + {text(c)}",
+        f"{shown('t')} = {text(fixed)}",
+        f"base: at t = 1 the factor is 0, and {shown('1')} = {text(fixed)}",
+        f"step: ({text(a)})*({text(fixed)}) + {text(c)} = {text(fixed)}",
+    )
+    return Closed(fixed, fixed + (start - fixed) * begins, steps)
+
+
+def later(algebra: Algebra, x: Rational, t: Rational) -> Rational:
+    """Without a term in `FIRST` whose coefficient is zero at t = 1, where alone it counts."""
+    if FIRST not in algebra.names:
+        return x
+    index = algebra.index(algebra.fresh(FIRST))
+    parts = coefficients(x.num, index)
+    if index in Rational(x.den, ONE).generators() or (set(parts) != {0, 1} and set(parts) != {1}):
+        return x
+    at_one = _at_one(algebra, Rational.make(parts[1], x.den), t)
+    if at_one is None or not at_one.is_zero:
+        return x
+    return Rational.make(parts.get(0, ZERO), x.den)
+
+
+def _at_one(algebra: Algebra, x: Rational, t: Rational) -> Rational | None:
+    """The value at t = 1, where t stands alone or is an exponent by itself."""
+    (time,) = t.generators()
+    for index in x.generators():
+        match algebra.definitions[index]:
+            case _ if index == time:
+                x = x.substituted(index, Rational.of(1))
+            case ("power", base, ((exponent, 1),)) if exponent == time:
+                x = x.substituted(index, Rational(base, Rational.of(1).num))  # type: ignore[arg-type]
+            case _ if _atom_moves(algebra, index, t):
+                return None
+    return x
 
 
 _Candidate = tuple[Rational, Rational, Rational]  # e[t], e[t-1], e[0]

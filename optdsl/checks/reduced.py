@@ -5,9 +5,10 @@ sum(x*y). What an element is assumed to be (g > 0) is not so for the others: in 
 form here, and `cases` begins again without assuming anything of elements.
 """
 
-from optdsl.checks.canonical import Algebra, ElementSignError
+from optdsl.checks.canonical import Algebra
 from optdsl.checks.interval import EVERYTHING, NONNEGATIVE
 from optdsl.checks.rational import ONE, Rational, as_fraction, generator
+from optdsl.checks.signs import ElementSignError
 from optdsl.language.operators import OVER_ALL, REDUCTIONS
 
 

@@ -32,6 +32,12 @@ CYCLE = (
     "a[t] = beta1*a[t-1] + b[t-1]*beta2 + g[t]\nb[t] = beta2*b[t-1] + a[t]\n"
     "theta[t] = theta[t-1] - lr*a[t]/eps\n"
 )
+KEPT = (
+    "state x[0] = theta[0]\nstate k[0] = lr\nx[t] = x[t-1]\nk[t] = max(k[t-1], abs(eps*g[t]))\n"
+    "m = k[t-1]*g[t]/(log(beta1 + 2)*cbrt(k[t] + eps))\n"
+    "theta[t] = beta2*(x[t] - m) + (1 - beta2)*theta[t-1]\n"
+)
+CLIPPED = "b = (t - 1)^0.25\nn = clip(g[t]/eps, -b, b)\ntheta[t] = theta[t-1] - lr*beta1*beta2*n\n"
 ADAGRAD = "state h[0] = 0\nh[t] = h[t-1] + g[t]^2\ntheta[t] = theta[t-1] - lr*g[t]/(sqrt(h[t]) + eps)\n"
 
 
@@ -76,6 +82,16 @@ def decided(body: str, claim: str) -> Verdict:
         (ADAM, "scale_invariant when eps = 0", "unknown"),  # eps = 0 is outside of its domain here
         (ADAM.replace("+ eps)", "+ 0*eps)"), "scale_invariant", "proved"),
         (ADAM, "scale_invariant", "refuted"),
+        (KEPT, "odd", "proved"),  # x[0] = theta[0] is mirrored too, k[0] = lr stays
+        (KEPT, "shift_invariant", "proved"),
+        (KEPT.replace("k[t-1]*g[t]", "k[t-1]*g[t] + k[t-1]*theta[t-1]"), "shift_invariant", "refuted"),
+        (KEPT.replace("(x[t] - m)", "(x[t] - m + k[t])"), "odd", "refuted"),
+        (KEPT, "nondecreasing(k)", "proved"),
+        (KEPT.replace("max(k[t-1], ", "(k[t-1]/2 + "), "nondecreasing(k)", "refuted"),
+        (KEPT, "well_defined", "proved"),  # log(beta1 + 2) > 0, cbrt(k) > 0
+        (KEPT.replace("log(beta1 + 2)", "log(beta1 + 1)"), "well_defined", "refuted"),  # log(1) = 0
+        (CLIPPED, "odd", "proved"),  # only as t^(1/4) >= 0
+        (CLIPPED.replace("-b, b", "-b, 2*b"), "odd", "refuted"),
         (ADAM, "shift_invariant", "proved"),
         (ADAM.replace("theta[t-1] -", "(1 - lr)*theta[t-1] -"), "shift_invariant", "refuted"),
         (ADAM, "units", "proved"),

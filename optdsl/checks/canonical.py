@@ -203,8 +203,8 @@ class Algebra(Signs, Arithmetic[Rational]):
         exponent = y.value
         if exponent is not None and exponent.denominator == 1 and abs(exponent) <= 64:
             return x.power(int(exponent))
-        if exponent is not None and exponent.denominator == 2 and abs(exponent) <= 64:
-            return self.root(x).power(int(2 * exponent))
+        if exponent is not None and exponent.denominator in (2, 4, 8) and abs(exponent) <= 64:
+            return self.power(self.root(x), Rational.of(2 * exponent))  # x^(1/4) is a root of a root
         if x.value == 1:
             return x
         if exponent is not None:

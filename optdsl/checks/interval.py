@@ -153,6 +153,22 @@ class Interval:
         high = _sqrt_above(max(self.high, Fraction(0)))
         return _closed_if_point(low, high, low_open, self.high_open or high * high != self.high)
 
+    def log_sign(self) -> "Interval":
+        """Where the logarithm is, as far as its sign goes."""
+        if self.high is not None and self.high <= 1:
+            return Interval(None, Fraction(0), True, self.high < 1 or self.high_open)
+        if self.low is not None and self.low >= 1:
+            return Interval(Fraction(0), None, self.low > 1 or self.low_open, True)
+        return Interval(None, None, True, True)
+
+    def cbrt_sign(self) -> "Interval":
+        """Where the cube root is, as far as its sign goes."""
+        if self.nonnegative:
+            return Interval(Fraction(0), None, self.positive, True)
+        if self.nonpositive:
+            return Interval(None, Fraction(0), True, self.negative)
+        return Interval(None, None, True, True)
+
     def sign(self) -> "Interval":
         low = Fraction(1) if self.positive else Fraction(0) if self.nonnegative else Fraction(-1)
         high = Fraction(-1) if self.negative else Fraction(0) if self.nonpositive else Fraction(1)

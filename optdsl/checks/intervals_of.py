@@ -80,7 +80,9 @@ class Intervals(Arithmetic[Interval]):
                 return x.sqrt()
             case "log", (x,):
                 self._note(expr, x.positive)
-                return EVERYTHING
+                return x.log_sign()
+            case "cbrt", (x,):
+                return x.cbrt_sign()
             case "max", (x, y):
                 return maximum(x, y)
             case "min", (x, y):

@@ -15,8 +15,9 @@ from optdsl.checks.context import Context
 from optdsl.checks.interval import NONNEGATIVE, POSITIVE, Interval
 from optdsl.checks.intervals_of import step_intervals
 from optdsl.checks.rational import BudgetError, Rational
+from optdsl.checks.relation import Lazy
 from optdsl.checks.trace import IllDefinedError, UndecidedError, replay
-from optdsl.checks.walk import TIME, Key, inputs, run_step
+from optdsl.checks.walk import TIME, Key, inputs
 from optdsl.language.optimizer import Age, Optimizer, Shape
 
 
@@ -119,15 +120,12 @@ def with_facts(facts: Mapping[Key, Interval], more: Mapping[Key, Interval]) -> F
     return both
 
 
-def step_values(optimizer: Optimizer, algebra: Algebra, *, first: bool) -> dict[Key, Rational]:
+def _value(optimizer: Optimizer, key: Key, first: bool, algebra: Algebra) -> Rational:
+    """Only what it is made of is computed: another line's cases are none of it."""
     values = {each: algebra.symbol(each) for each in inputs(optimizer)}
     if first:
         values[TIME] = Rational.of(1)
-    return run_step(optimizer, algebra, values, first=first)
-
-
-def _value(optimizer: Optimizer, key: Key, first: bool, algebra: Algebra) -> Rational:
-    return step_values(optimizer, algebra, first=first)[key]
+    return Lazy(optimizer, algebra, values, first=first)[key]
 
 
 def known_sign(algebra: Algebra, x: Rational, *, strict: bool) -> int | None:
@@ -143,6 +141,8 @@ def known_sign(algebra: Algebra, x: Rational, *, strict: bool) -> int | None:
     for poly, k in factors:
         side = _side(algebra.interval(poly), strict=strict or k < 0) or algebra.signs.get(str(poly), 0)
         side = side or algebra.implied(poly)
+        if k > 0 and algebra.signs.get(str(poly)) == 0:  # the case in which all of it is zero
+            return None if strict else 1
         if not side and not strict and k > 0:
             side = algebra.at_least_zero(poly)
         if k % 2 == 0 and not side:

@@ -92,7 +92,7 @@ def step(
             left[state.name, Age.OLD] = algebra.symbol((state.name, Age.OLD))
     right = dict(common)
     right[THETA] = algebra.evaluate(relation["theta"], left)
-    start = right[THETA] if first else algebra.fresh("theta'[0]")
+    start = right[THETA] if first else algebra.fresh(_start(relation))
     for state in pair.right.states:
         if first or ("right", state.name) in stays:
             value = initial(state, algebra, start)
@@ -105,6 +105,15 @@ def step(
         Lazy(pair.left, algebra, left, first=first),
         Lazy(pair.right, algebra, right, first=first),
     )
+
+
+def _start(relation: Relation) -> str:
+    """What the right spec's theta[0] is called: the left one's, where theta is the same in both."""
+    match relation["theta"]:
+        case Ref(role=Role.THETA):
+            return "theta[0]"
+        case _:
+            return "theta'[0]"
 
 
 def initial(state: State, algebra: Algebra, start: Rational) -> Rational:
@@ -137,7 +146,7 @@ def difference(
     values = left if kind == "left" else right
     states = pair.left.states if kind == "left" else pair.right.states
     (state,) = (state for state in states if state.name == name)
-    start = values[THETA] if first else algebra.fresh("theta[0]" if kind == "left" else "theta'[0]")
+    start = values[THETA] if first else algebra.fresh("theta[0]" if kind == "left" else _start(relation))
     return values[name, Age.NEW] - initial(state, algebra, start)
 
 

@@ -21,12 +21,13 @@ from optdsl.checks.interval import POSITIVE, Interval
 from optdsl.checks.invariants import facts_at, facts_of
 from optdsl.checks.pairing import UnreadableError
 from optdsl.checks.rational import BudgetError, Rational
+from optdsl.checks.relation import Lazy
 from optdsl.checks.runs_of import hyper_points, sequences
 from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, as_ball, replay, show, surely_different
 from optdsl.checks.verdict import Outcome, Verdict, Witness
-from optdsl.checks.walk import GRADIENT, NEW_THETA, THETA, TIME, Key, inputs, run_step
+from optdsl.checks.walk import GRADIENT, NEW_THETA, THETA, TIME, Key, inputs
 from optdsl.language import syntax
-from optdsl.language.optimizer import Age, Number, Optimizer, Ref, Role, State
+from optdsl.language.optimizer import Age, Expr, Number, Optimizer, Ref, Role
 
 Change = Callable[[Rational, Rational], Rational]  # (value, c) to the changed value
 
@@ -90,9 +91,7 @@ def _decide(claim: syntax.Claim, context: Context, symmetry: Symmetry) -> Verdic
         return Verdict("", Outcome.REFUTED, f"not so: {symmetry.summary}", witness=witness)
     facts = facts_of(narrowed)
     states = narrowed.optimizer.states
-    for ways in product(symmetry.states, repeat=len(states)):
-        if not all(_starts(way, state, symmetry) for way, state in zip(ways, states, strict=True)):
-            continue
+    for ways in product(*(_ways(state.initial, symmetry) for state in states)):
         named = {state.name: way for state, way in zip(states, ways, strict=True)}
         if _holds(narrowed.optimizer, facts, symmetry, named):
             told = tuple(way.text.format(f"{name}[t]") for name, way in named.items())
@@ -102,15 +101,17 @@ def _decide(claim: syntax.Claim, context: Context, symmetry: Symmetry) -> Verdic
     return Verdict("", Outcome.UNKNOWN, residual="no run refutes it, and no change of the states fits")
 
 
-def _starts(way: Way, state: State, symmetry: Symmetry) -> bool:
-    """Whether the changed problem starts the state at the changed value."""
-    match state.initial:
+def _ways(start: Expr, symmetry: Symmetry) -> list[Way]:
+    """The ways in which a state can change, from where it starts: a hyper stays, theta[0] goes with theta."""
+    match start:
         case Number(value=value):
-            return way.keeps(value)
+            return [way for way in symmetry.states if way.keeps(value)]
+        case Ref(role=Role.HYPER):
+            return [SAME]
         case Ref(role=Role.THETA):
-            return way is symmetry.theta
+            return [symmetry.theta]
         case _:
-            return way is SAME
+            return []
 
 
 def _holds(
@@ -128,8 +129,8 @@ def _holds(
         changed[GRADIENT] = symmetry.gradient.of(values[GRADIENT], c)
         for name, way in ways.items():
             changed[name, Age.OLD] = way.of(values[name, Age.OLD], c)
-        left = run_step(optimizer, algebra, changed, first=first)[key]
-        right = wanted[key].of(run_step(optimizer, algebra, values, first=first)[key], c)
+        left = Lazy(optimizer, algebra, changed, first=first)[key]
+        right = wanted[key].of(Lazy(optimizer, algebra, values, first=first)[key], c)
         return left - right
 
     try:

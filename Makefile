@@ -6,12 +6,13 @@ BIN := .venv/bin
 STAMP := .venv/installed
 PYTEST_ARGS ?= -n 2
 
-.PHONY: help demo test lint types golden bench clean
+.PHONY: help demo test lint types golden parity bench clean
 
 help:
 	@echo "make demo    compile Adam, train a network on handwritten digits with it, draw the curves"
 	@echo "make test    ruff, mypy and every test"
 	@echo "make golden  write the expected outputs of the tests anew; look at the difference before committing"
+	@echo "make parity  write docs/parity.md: every spec against every library that has it"
 	@echo "make bench   the tables of benchmarks/"
 	@echo "make clean   remove .venv and everything that was built"
 
@@ -30,6 +31,9 @@ types: $(STAMP)
 
 golden: $(STAMP)
 	$(BIN)/python -m pytest --update-golden
+
+parity: $(STAMP)
+	$(BIN)/python -m tests.parity
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/startup.py

@@ -8,8 +8,8 @@
 #   # JMLR 2011, the diagonal form.
 #   #
 #   # torch adds lr_decay and weight_decay, and eps = 1e-10 outside of the root. optax and Keras put eps = 1e-7
-#   # inside the root and start the sum at 0.1 (initial_accumulator_value). This file follows torch.
-#   # eps > 0 is required (torch also takes 0): at g = 0 the first step would be 0/0.
+#   # inside the root (`eps_in_sqrt`) and start the sum at 0.1 (initial_accumulator_value). This file
+#   # follows torch. eps > 0 is required (torch also takes 0): at g = 0 the first step would be 0/0.
 #   optimizer Adagrad
 #
 #   hyper lr           = 1e-2   in [0, inf)
@@ -17,13 +17,15 @@
 #   hyper weight_decay = 0      in [0, inf)
 #   hyper initial_accumulator_value = 0  in [0, inf)
 #   hyper eps          = 1e-10  in (0, inf)
+#   flag eps_in_sqrt = false   # as optax and Keras have it
 #
 #   state s[0] = initial_accumulator_value  as sum   # of all squared gradients so far
 #
 #   d = g[t] + weight_decay*theta[t-1]
 #   s[t] = s[t-1] + d^2
 #   rate = lr / (1 + (t - 1)*lr_decay)
-#   theta[t] = theta[t-1] - rate*d / (sqrt(s[t]) + eps)
+#   scale = if eps_in_sqrt then sqrt(s[t] + eps) else sqrt(s[t]) + eps
+#   theta[t] = theta[t-1] - rate*d / scale
 #
 #   prove E[s] = t*E[g^2] when initial_accumulator_value = 0 and weight_decay = 0
 #   prove nondecreasing(s)
@@ -38,7 +40,7 @@ from typing import Any
 
 from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, prologue
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
-from optdsl.runtime.layout import Hyper, Layout, State, Variant
+from optdsl.runtime.layout import Flag, Hyper, Layout, State, Variant
 from optdsl.runtime.numpy_optimizer import ArrayOptimizer
 
 
@@ -79,8 +81,10 @@ def update_f32(addresses, chunks, first, last, scalars):
             d = g + weight_decay * theta_old
             # s[t] = s[t-1] + d^2
             s = s_old + d * d
-            # theta[t] = theta[t-1] - rate*d / (sqrt(s[t]) + eps)
-            theta = theta_old - rate * d / (math.sqrt(s) + eps)
+            # scale = if eps_in_sqrt then sqrt(s[t] + eps) else sqrt(s[t]) + eps
+            scale = math.sqrt(s) + eps
+            # theta[t] = theta[t-1] - rate*d / scale
+            theta = theta_old - rate * d / scale
             write_f32(theta_at, i, f32(theta), 0)
             write_f32(s_at, i, f32(s), 2)
 
@@ -106,8 +110,68 @@ def update_f64(addresses, chunks, first, last, scalars):
             d = g + weight_decay * theta_old
             # s[t] = s[t-1] + d^2
             s = s_old + d * d
-            # theta[t] = theta[t-1] - rate*d / (sqrt(s[t]) + eps)
-            theta = theta_old - rate * d / (math.sqrt(s) + eps)
+            # scale = if eps_in_sqrt then sqrt(s[t] + eps) else sqrt(s[t]) + eps
+            scale = math.sqrt(s) + eps
+            # theta[t] = theta[t-1] - rate*d / scale
+            theta = theta_old - rate * d / scale
+            write_f64(theta_at, i, theta, 0)
+            write_f64(s_at, i, s, 2)
+
+
+@kernel
+def update_eps_in_sqrt_f32(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f32."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f32_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        s_at = addresses[tensor, 2] + offset
+        weight_decay = scalars[row, 0]
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        rate = scalars[row, 3]
+        for i in range(size):
+            g = direction * f64(read_f32(g_at, i, 1))
+            theta_old = f64(read_f32(theta_at, i, 0))
+            s_old = f64(read_f32(s_at, i, 2))
+            # d = g[t] + weight_decay*theta[t-1]
+            d = g + weight_decay * theta_old
+            # s[t] = s[t-1] + d^2
+            s = s_old + d * d
+            # scale = if eps_in_sqrt then sqrt(s[t] + eps) else sqrt(s[t]) + eps
+            scale = math.sqrt(s + eps)
+            # theta[t] = theta[t-1] - rate*d / scale
+            theta = theta_old - rate * d / scale
+            write_f32(theta_at, i, f32(theta), 0)
+            write_f32(s_at, i, f32(s), 2)
+
+
+@kernel
+def update_eps_in_sqrt_f64(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f64."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f64_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        s_at = addresses[tensor, 2] + offset
+        weight_decay = scalars[row, 0]
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        rate = scalars[row, 3]
+        for i in range(size):
+            g = direction * read_f64(g_at, i, 1)
+            theta_old = read_f64(theta_at, i, 0)
+            s_old = read_f64(s_at, i, 2)
+            # d = g[t] + weight_decay*theta[t-1]
+            d = g + weight_decay * theta_old
+            # s[t] = s[t-1] + d^2
+            s = s_old + d * d
+            # scale = if eps_in_sqrt then sqrt(s[t] + eps) else sqrt(s[t]) + eps
+            scale = math.sqrt(s + eps)
+            # theta[t] = theta[t-1] - rate*d / scale
+            theta = theta_old - rate * d / scale
             write_f64(theta_at, i, theta, 0)
             write_f64(s_at, i, s, 2)
 
@@ -121,9 +185,11 @@ LAYOUT = Layout(
         Hyper("initial_accumulator_value", 0.0, 0.0, math.inf, True, False, option="initial_accumulator_value"),
         Hyper("eps", 1e-10, 0.0, math.inf, False, False, option="eps"),
     ),
-    flags=(),
+    flags=(
+        Flag("eps_in_sqrt", False, option="eps_in_sqrt"),
+    ),
     variants={
-        (): Variant(
+        (False,): Variant(
             buffers=("theta", "g", "s"),
             states=(
                 State("s", key="sum", initial="initial_accumulator_value"),
@@ -134,6 +200,18 @@ LAYOUT = Layout(
             uses_time=True,
             float32=(prepare, update_f32),
             float64=(prepare, update_f64),
+        ),
+        (True,): Variant(
+            buffers=("theta", "g", "s"),
+            states=(
+                State("s", key="sum", initial="initial_accumulator_value"),
+            ),
+            scalar_states=(),
+            scalar_count=4,
+            first_step_only=False,
+            uses_time=True,
+            float32=(prepare, update_eps_in_sqrt_f32),
+            float64=(prepare, update_eps_in_sqrt_f64),
         ),
     },
 )
@@ -150,6 +228,7 @@ class Adagrad(ArrayOptimizer):
     weight_decay: in [0, inf), 0.0 by default
     initial_accumulator_value: in [0, inf), 0.0 by default
     eps: in (0, inf), 1e-10 by default
+    eps_in_sqrt: switch, False by default
     maximize: whether to climb instead
 
     State per parameter: sum.
@@ -167,7 +246,8 @@ class Adagrad(ArrayOptimizer):
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
+        eps_in_sqrt: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "initial_accumulator_value": initial_accumulator_value, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "initial_accumulator_value": initial_accumulator_value, "eps": eps, "eps_in_sqrt": eps_in_sqrt, "maximize": maximize})

@@ -35,7 +35,9 @@ def update(addresses, chunks, first, last, scalars):
             d = g + weight_decay * theta_old
             # s[t] = s[t-1] + d^2
             s = s_old + d * d
-            # theta[t] = theta[t-1] - rate*d / (sqrt(s[t]) + eps)
-            theta = theta_old - rate * d / (math.sqrt(s) + eps)
+            # scale = if eps_in_sqrt then sqrt(s[t] + eps) else sqrt(s[t]) + eps
+            scale = math.sqrt(s) + eps
+            # theta[t] = theta[t-1] - rate*d / scale
+            theta = theta_old - rate * d / scale
             write_f32(theta_at, i, f32(theta), 0)
             write_f32(s_at, i, f32(s), 2)

@@ -8,14 +8,17 @@
 #   #
 #   # As printed, nothing is corrected for its bias: the first step is (1 - beta1)/sqrt(1 - beta2) = 3.16 times
 #   # lr, whatever g. torch and Keras correct m and the maximum (the flag `amsgrad` of adam.opt), optax corrects
-#   # before the maximum. Here lr and beta1 do not depend on t (a scheduler may change lr), parameters are not
-#   # projected, and there is an eps > 0, which the paper has not: at g = 0 its first step is 0/0.
+#   # before the maximum (the flags `bias_correction_mu` and `bias_correction_nu`, which are optax's). Here lr and
+#   # beta1 do not depend on t (a scheduler may change lr), parameters are not projected, and there is an eps > 0,
+#   # which the paper has not: at g = 0 its first step is 0/0.
 #   optimizer AMSGrad
 #
 #   hyper lr    = 1e-3   in [0, inf)
 #   hyper beta1 = 0.9    in [0, 1)    as betas[0]
 #   hyper beta2 = 0.999  in [0, 1)    as betas[1]
 #   hyper eps   = 1e-8   in (0, inf)
+#   flag bias_correction_mu = false   # both are on in optax
+#   flag bias_correction_nu = false
 #
 #   state m[0]    = 0  as exp_avg
 #   state v[0]    = 0  as exp_avg_sq
@@ -23,8 +26,10 @@
 #
 #   m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
 #   v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
-#   vhat[t] = max(vhat[t-1], v[t])
-#   theta[t] = theta[t-1] - lr*m[t] / (sqrt(vhat[t]) + eps)
+#   mhat = if bias_correction_mu then m[t] / (1 - beta1^t) else m[t]
+#   seen = if bias_correction_nu then v[t] / (1 - beta2^t) else v[t]
+#   vhat[t] = max(vhat[t-1], seen)
+#   theta[t] = theta[t-1] - lr*mhat / (sqrt(vhat[t]) + eps)
 #
 #   prove nondecreasing(vhat)
 #   expect refuted nondecreasing(v)   # Adam's v is not
@@ -38,8 +43,8 @@ from typing import Any
 
 from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, prologue
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
-from optdsl.runtime.scalar_math import maximum
-from optdsl.runtime.layout import Hyper, Layout, State, Variant
+from optdsl.runtime.scalar_math import maximum, power
+from optdsl.runtime.layout import Flag, Hyper, Layout, State, Variant
 from optdsl.runtime.torch_optimizer import FusedOptimizer
 
 
@@ -90,9 +95,9 @@ def update_f32(addresses, chunks, first, last, scalars):
             m = beta1 * m_old + k0 * g
             # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
             v = beta2 * v_old + k1 * (g * g)
-            # vhat[t] = max(vhat[t-1], v[t])
+            # vhat[t] = max(vhat[t-1], seen)
             vhat = maximum(vhat_old, v)
-            # theta[t] = theta[t-1] - lr*m[t] / (sqrt(vhat[t]) + eps)
+            # theta[t] = theta[t-1] - lr*mhat / (sqrt(vhat[t]) + eps)
             theta = theta_old - lr * m / (math.sqrt(vhat) + eps)
             write_f32(theta_at, i, f32(theta), 0)
             write_f32(m_at, i, f32(m), 2)
@@ -128,10 +133,396 @@ def update_f64(addresses, chunks, first, last, scalars):
             m = beta1 * m_old + k0 * g
             # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
             v = beta2 * v_old + k1 * (g * g)
-            # vhat[t] = max(vhat[t-1], v[t])
+            # vhat[t] = max(vhat[t-1], seen)
             vhat = maximum(vhat_old, v)
-            # theta[t] = theta[t-1] - lr*m[t] / (sqrt(vhat[t]) + eps)
+            # theta[t] = theta[t-1] - lr*mhat / (sqrt(vhat[t]) + eps)
             theta = theta_old - lr * m / (math.sqrt(vhat) + eps)
+            write_f64(theta_at, i, theta, 0)
+            write_f64(m_at, i, m, 2)
+            write_f64(v_at, i, v, 3)
+            write_f64(vhat_at, i, vhat, 4)
+
+
+@prologue
+def prepare_bias_correction_nu_f32(hypers, t, direction, states, scalars):
+    """Step scalars, in float64: once a step for each row of hyperparameters."""
+    for row in range(t.size):
+        lr = hypers[row, 0]
+        beta1 = hypers[row, 1]
+        beta2 = hypers[row, 2]
+        eps = hypers[row, 3]
+        k0 = 1.0 - beta1
+        k1 = 1.0 - beta2
+        k2 = 1.0 - power(beta2, t[row])
+        k2_inverse = 1.0 / k2
+        scalars[row, 0] = lr
+        scalars[row, 1] = beta1
+        scalars[row, 2] = beta2
+        scalars[row, 3] = eps
+        scalars[row, 4] = direction[row]
+        scalars[row, 5] = k0
+        scalars[row, 6] = k1
+        scalars[row, 7] = k2_inverse
+
+
+@kernel
+def update_bias_correction_nu_f32(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f32."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f32_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        m_at = addresses[tensor, 2] + offset
+        v_at = addresses[tensor, 3] + offset
+        vhat_at = addresses[tensor, 4] + offset
+        lr = scalars[row, 0]
+        beta1 = scalars[row, 1]
+        beta2 = scalars[row, 2]
+        eps = scalars[row, 3]
+        direction = scalars[row, 4]
+        k0 = scalars[row, 5]
+        k1 = scalars[row, 6]
+        k2_inverse = scalars[row, 7]
+        for i in range(size):
+            m_old = f64(read_f32(m_at, i, 2))
+            g = direction * f64(read_f32(g_at, i, 1))
+            v_old = f64(read_f32(v_at, i, 3))
+            vhat_old = f64(read_f32(vhat_at, i, 4))
+            theta_old = f64(read_f32(theta_at, i, 0))
+            # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
+            m = beta1 * m_old + k0 * g
+            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
+            v = beta2 * v_old + k1 * (g * g)
+            # seen = if bias_correction_nu then v[t] / (1 - beta2^t) else v[t]
+            seen = v * k2_inverse
+            # vhat[t] = max(vhat[t-1], seen)
+            vhat = maximum(vhat_old, seen)
+            # theta[t] = theta[t-1] - lr*mhat / (sqrt(vhat[t]) + eps)
+            theta = theta_old - lr * m / (math.sqrt(vhat) + eps)
+            write_f32(theta_at, i, f32(theta), 0)
+            write_f32(m_at, i, f32(m), 2)
+            write_f32(v_at, i, f32(v), 3)
+            write_f32(vhat_at, i, f32(vhat), 4)
+
+
+@prologue
+def prepare_bias_correction_nu_f64(hypers, t, direction, states, scalars):
+    """Step scalars, in float64: once a step for each row of hyperparameters."""
+    for row in range(t.size):
+        lr = hypers[row, 0]
+        beta1 = hypers[row, 1]
+        beta2 = hypers[row, 2]
+        eps = hypers[row, 3]
+        k0 = 1.0 - beta1
+        k1 = 1.0 - beta2
+        k2 = 1.0 - power(beta2, t[row])
+        scalars[row, 0] = lr
+        scalars[row, 1] = beta1
+        scalars[row, 2] = beta2
+        scalars[row, 3] = eps
+        scalars[row, 4] = direction[row]
+        scalars[row, 5] = k0
+        scalars[row, 6] = k1
+        scalars[row, 7] = k2
+
+
+@kernel
+def update_bias_correction_nu_f64(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f64."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f64_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        m_at = addresses[tensor, 2] + offset
+        v_at = addresses[tensor, 3] + offset
+        vhat_at = addresses[tensor, 4] + offset
+        lr = scalars[row, 0]
+        beta1 = scalars[row, 1]
+        beta2 = scalars[row, 2]
+        eps = scalars[row, 3]
+        direction = scalars[row, 4]
+        k0 = scalars[row, 5]
+        k1 = scalars[row, 6]
+        k2 = scalars[row, 7]
+        for i in range(size):
+            m_old = read_f64(m_at, i, 2)
+            g = direction * read_f64(g_at, i, 1)
+            v_old = read_f64(v_at, i, 3)
+            vhat_old = read_f64(vhat_at, i, 4)
+            theta_old = read_f64(theta_at, i, 0)
+            # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
+            m = beta1 * m_old + k0 * g
+            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
+            v = beta2 * v_old + k1 * (g * g)
+            # seen = if bias_correction_nu then v[t] / (1 - beta2^t) else v[t]
+            seen = v / k2
+            # vhat[t] = max(vhat[t-1], seen)
+            vhat = maximum(vhat_old, seen)
+            # theta[t] = theta[t-1] - lr*mhat / (sqrt(vhat[t]) + eps)
+            theta = theta_old - lr * m / (math.sqrt(vhat) + eps)
+            write_f64(theta_at, i, theta, 0)
+            write_f64(m_at, i, m, 2)
+            write_f64(v_at, i, v, 3)
+            write_f64(vhat_at, i, vhat, 4)
+
+
+@prologue
+def prepare_bias_correction_mu_f32(hypers, t, direction, states, scalars):
+    """Step scalars, in float64: once a step for each row of hyperparameters."""
+    for row in range(t.size):
+        lr = hypers[row, 0]
+        beta1 = hypers[row, 1]
+        beta2 = hypers[row, 2]
+        eps = hypers[row, 3]
+        k0 = 1.0 - beta1
+        k1 = 1.0 - beta2
+        k2 = 1.0 - power(beta1, t[row])
+        k2_inverse = 1.0 / k2
+        scalars[row, 0] = lr
+        scalars[row, 1] = beta1
+        scalars[row, 2] = beta2
+        scalars[row, 3] = eps
+        scalars[row, 4] = direction[row]
+        scalars[row, 5] = k0
+        scalars[row, 6] = k1
+        scalars[row, 7] = k2_inverse
+
+
+@kernel
+def update_bias_correction_mu_f32(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f32."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f32_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        m_at = addresses[tensor, 2] + offset
+        v_at = addresses[tensor, 3] + offset
+        vhat_at = addresses[tensor, 4] + offset
+        lr = scalars[row, 0]
+        beta1 = scalars[row, 1]
+        beta2 = scalars[row, 2]
+        eps = scalars[row, 3]
+        direction = scalars[row, 4]
+        k0 = scalars[row, 5]
+        k1 = scalars[row, 6]
+        k2_inverse = scalars[row, 7]
+        for i in range(size):
+            m_old = f64(read_f32(m_at, i, 2))
+            g = direction * f64(read_f32(g_at, i, 1))
+            v_old = f64(read_f32(v_at, i, 3))
+            vhat_old = f64(read_f32(vhat_at, i, 4))
+            theta_old = f64(read_f32(theta_at, i, 0))
+            # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
+            m = beta1 * m_old + k0 * g
+            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
+            v = beta2 * v_old + k1 * (g * g)
+            # mhat = if bias_correction_mu then m[t] / (1 - beta1^t) else m[t]
+            mhat = m * k2_inverse
+            # vhat[t] = max(vhat[t-1], seen)
+            vhat = maximum(vhat_old, v)
+            # theta[t] = theta[t-1] - lr*mhat / (sqrt(vhat[t]) + eps)
+            theta = theta_old - lr * mhat / (math.sqrt(vhat) + eps)
+            write_f32(theta_at, i, f32(theta), 0)
+            write_f32(m_at, i, f32(m), 2)
+            write_f32(v_at, i, f32(v), 3)
+            write_f32(vhat_at, i, f32(vhat), 4)
+
+
+@prologue
+def prepare_bias_correction_mu_f64(hypers, t, direction, states, scalars):
+    """Step scalars, in float64: once a step for each row of hyperparameters."""
+    for row in range(t.size):
+        lr = hypers[row, 0]
+        beta1 = hypers[row, 1]
+        beta2 = hypers[row, 2]
+        eps = hypers[row, 3]
+        k0 = 1.0 - beta1
+        k1 = 1.0 - beta2
+        k2 = 1.0 - power(beta1, t[row])
+        scalars[row, 0] = lr
+        scalars[row, 1] = beta1
+        scalars[row, 2] = beta2
+        scalars[row, 3] = eps
+        scalars[row, 4] = direction[row]
+        scalars[row, 5] = k0
+        scalars[row, 6] = k1
+        scalars[row, 7] = k2
+
+
+@kernel
+def update_bias_correction_mu_f64(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f64."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f64_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        m_at = addresses[tensor, 2] + offset
+        v_at = addresses[tensor, 3] + offset
+        vhat_at = addresses[tensor, 4] + offset
+        lr = scalars[row, 0]
+        beta1 = scalars[row, 1]
+        beta2 = scalars[row, 2]
+        eps = scalars[row, 3]
+        direction = scalars[row, 4]
+        k0 = scalars[row, 5]
+        k1 = scalars[row, 6]
+        k2 = scalars[row, 7]
+        for i in range(size):
+            m_old = read_f64(m_at, i, 2)
+            g = direction * read_f64(g_at, i, 1)
+            v_old = read_f64(v_at, i, 3)
+            vhat_old = read_f64(vhat_at, i, 4)
+            theta_old = read_f64(theta_at, i, 0)
+            # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
+            m = beta1 * m_old + k0 * g
+            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
+            v = beta2 * v_old + k1 * (g * g)
+            # mhat = if bias_correction_mu then m[t] / (1 - beta1^t) else m[t]
+            mhat = m / k2
+            # vhat[t] = max(vhat[t-1], seen)
+            vhat = maximum(vhat_old, v)
+            # theta[t] = theta[t-1] - lr*mhat / (sqrt(vhat[t]) + eps)
+            theta = theta_old - lr * mhat / (math.sqrt(vhat) + eps)
+            write_f64(theta_at, i, theta, 0)
+            write_f64(m_at, i, m, 2)
+            write_f64(v_at, i, v, 3)
+            write_f64(vhat_at, i, vhat, 4)
+
+
+@prologue
+def prepare_bias_correction_mu_bias_correction_nu_f32(hypers, t, direction, states, scalars):
+    """Step scalars, in float64: once a step for each row of hyperparameters."""
+    for row in range(t.size):
+        lr = hypers[row, 0]
+        beta1 = hypers[row, 1]
+        beta2 = hypers[row, 2]
+        eps = hypers[row, 3]
+        k0 = 1.0 - beta1
+        k1 = 1.0 - beta2
+        k2 = 1.0 - power(beta1, t[row])
+        k3 = 1.0 - power(beta2, t[row])
+        k2_inverse = 1.0 / k2
+        k3_inverse = 1.0 / k3
+        scalars[row, 0] = lr
+        scalars[row, 1] = beta1
+        scalars[row, 2] = beta2
+        scalars[row, 3] = eps
+        scalars[row, 4] = direction[row]
+        scalars[row, 5] = k0
+        scalars[row, 6] = k1
+        scalars[row, 7] = k2_inverse
+        scalars[row, 8] = k3_inverse
+
+
+@kernel
+def update_bias_correction_mu_bias_correction_nu_f32(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f32."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f32_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        m_at = addresses[tensor, 2] + offset
+        v_at = addresses[tensor, 3] + offset
+        vhat_at = addresses[tensor, 4] + offset
+        lr = scalars[row, 0]
+        beta1 = scalars[row, 1]
+        beta2 = scalars[row, 2]
+        eps = scalars[row, 3]
+        direction = scalars[row, 4]
+        k0 = scalars[row, 5]
+        k1 = scalars[row, 6]
+        k2_inverse = scalars[row, 7]
+        k3_inverse = scalars[row, 8]
+        for i in range(size):
+            m_old = f64(read_f32(m_at, i, 2))
+            g = direction * f64(read_f32(g_at, i, 1))
+            v_old = f64(read_f32(v_at, i, 3))
+            vhat_old = f64(read_f32(vhat_at, i, 4))
+            theta_old = f64(read_f32(theta_at, i, 0))
+            # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
+            m = beta1 * m_old + k0 * g
+            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
+            v = beta2 * v_old + k1 * (g * g)
+            # mhat = if bias_correction_mu then m[t] / (1 - beta1^t) else m[t]
+            mhat = m * k2_inverse
+            # seen = if bias_correction_nu then v[t] / (1 - beta2^t) else v[t]
+            seen = v * k3_inverse
+            # vhat[t] = max(vhat[t-1], seen)
+            vhat = maximum(vhat_old, seen)
+            # theta[t] = theta[t-1] - lr*mhat / (sqrt(vhat[t]) + eps)
+            theta = theta_old - lr * mhat / (math.sqrt(vhat) + eps)
+            write_f32(theta_at, i, f32(theta), 0)
+            write_f32(m_at, i, f32(m), 2)
+            write_f32(v_at, i, f32(v), 3)
+            write_f32(vhat_at, i, f32(vhat), 4)
+
+
+@prologue
+def prepare_bias_correction_mu_bias_correction_nu_f64(hypers, t, direction, states, scalars):
+    """Step scalars, in float64: once a step for each row of hyperparameters."""
+    for row in range(t.size):
+        lr = hypers[row, 0]
+        beta1 = hypers[row, 1]
+        beta2 = hypers[row, 2]
+        eps = hypers[row, 3]
+        k0 = 1.0 - beta1
+        k1 = 1.0 - beta2
+        k2 = 1.0 - power(beta1, t[row])
+        k3 = 1.0 - power(beta2, t[row])
+        scalars[row, 0] = lr
+        scalars[row, 1] = beta1
+        scalars[row, 2] = beta2
+        scalars[row, 3] = eps
+        scalars[row, 4] = direction[row]
+        scalars[row, 5] = k0
+        scalars[row, 6] = k1
+        scalars[row, 7] = k2
+        scalars[row, 8] = k3
+
+
+@kernel
+def update_bias_correction_mu_bias_correction_nu_f64(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f64."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f64_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        m_at = addresses[tensor, 2] + offset
+        v_at = addresses[tensor, 3] + offset
+        vhat_at = addresses[tensor, 4] + offset
+        lr = scalars[row, 0]
+        beta1 = scalars[row, 1]
+        beta2 = scalars[row, 2]
+        eps = scalars[row, 3]
+        direction = scalars[row, 4]
+        k0 = scalars[row, 5]
+        k1 = scalars[row, 6]
+        k2 = scalars[row, 7]
+        k3 = scalars[row, 8]
+        for i in range(size):
+            m_old = read_f64(m_at, i, 2)
+            g = direction * read_f64(g_at, i, 1)
+            v_old = read_f64(v_at, i, 3)
+            vhat_old = read_f64(vhat_at, i, 4)
+            theta_old = read_f64(theta_at, i, 0)
+            # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
+            m = beta1 * m_old + k0 * g
+            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
+            v = beta2 * v_old + k1 * (g * g)
+            # mhat = if bias_correction_mu then m[t] / (1 - beta1^t) else m[t]
+            mhat = m / k2
+            # seen = if bias_correction_nu then v[t] / (1 - beta2^t) else v[t]
+            seen = v / k3
+            # vhat[t] = max(vhat[t-1], seen)
+            vhat = maximum(vhat_old, seen)
+            # theta[t] = theta[t-1] - lr*mhat / (sqrt(vhat[t]) + eps)
+            theta = theta_old - lr * mhat / (math.sqrt(vhat) + eps)
             write_f64(theta_at, i, theta, 0)
             write_f64(m_at, i, m, 2)
             write_f64(v_at, i, v, 3)
@@ -146,9 +537,12 @@ LAYOUT = Layout(
         Hyper("beta2", 0.999, 0.0, 1.0, True, False, option="betas", index=1),
         Hyper("eps", 1e-08, 0.0, math.inf, False, False, option="eps"),
     ),
-    flags=(),
+    flags=(
+        Flag("bias_correction_mu", False, option="bias_correction_mu"),
+        Flag("bias_correction_nu", False, option="bias_correction_nu"),
+    ),
     variants={
-        (): Variant(
+        (False, False): Variant(
             buffers=("theta", "g", "m", "v", "vhat"),
             states=(
                 State("m", key="exp_avg", initial=0.0),
@@ -162,6 +556,48 @@ LAYOUT = Layout(
             float32=(prepare, update_f32),
             float64=(prepare, update_f64),
         ),
+        (False, True): Variant(
+            buffers=("theta", "g", "m", "v", "vhat"),
+            states=(
+                State("m", key="exp_avg", initial=0.0),
+                State("v", key="exp_avg_sq", initial=0.0),
+                State("vhat", key="max_exp_avg_sq", initial=0.0),
+            ),
+            scalar_states=(),
+            scalar_count=8,
+            first_step_only=False,
+            uses_time=True,
+            float32=(prepare_bias_correction_nu_f32, update_bias_correction_nu_f32),
+            float64=(prepare_bias_correction_nu_f64, update_bias_correction_nu_f64),
+        ),
+        (True, False): Variant(
+            buffers=("theta", "g", "m", "v", "vhat"),
+            states=(
+                State("m", key="exp_avg", initial=0.0),
+                State("v", key="exp_avg_sq", initial=0.0),
+                State("vhat", key="max_exp_avg_sq", initial=0.0),
+            ),
+            scalar_states=(),
+            scalar_count=8,
+            first_step_only=False,
+            uses_time=True,
+            float32=(prepare_bias_correction_mu_f32, update_bias_correction_mu_f32),
+            float64=(prepare_bias_correction_mu_f64, update_bias_correction_mu_f64),
+        ),
+        (True, True): Variant(
+            buffers=("theta", "g", "m", "v", "vhat"),
+            states=(
+                State("m", key="exp_avg", initial=0.0),
+                State("v", key="exp_avg_sq", initial=0.0),
+                State("vhat", key="max_exp_avg_sq", initial=0.0),
+            ),
+            scalar_states=(),
+            scalar_count=9,
+            first_step_only=False,
+            uses_time=True,
+            float32=(prepare_bias_correction_mu_bias_correction_nu_f32, update_bias_correction_mu_bias_correction_nu_f32),
+            float64=(prepare_bias_correction_mu_bias_correction_nu_f64, update_bias_correction_mu_bias_correction_nu_f64),
+        ),
     },
 )
 
@@ -174,6 +610,8 @@ class AMSGrad(FusedOptimizer):
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
     eps: in (0, inf), 1e-08 by default
+    bias_correction_mu: switch, False by default
+    bias_correction_nu: switch, False by default
     maximize: whether to climb instead
 
     State per parameter: exp_avg, exp_avg_sq, max_exp_avg_sq.
@@ -189,7 +627,9 @@ class AMSGrad(FusedOptimizer):
         lr: float = 0.001,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-08,
+        bias_correction_mu: bool = False,
+        bias_correction_nu: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "bias_correction_mu": bias_correction_mu, "bias_correction_nu": bias_correction_nu, "maximize": maximize})

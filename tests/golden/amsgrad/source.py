@@ -45,9 +45,9 @@ def update(addresses, chunks, first, last, scalars):
             m = beta1 * m_old + k0 * g
             # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
             v = beta2 * v_old + k1 * (g * g)
-            # vhat[t] = max(vhat[t-1], v[t])
+            # vhat[t] = max(vhat[t-1], seen)
             vhat = maximum(vhat_old, v)
-            # theta[t] = theta[t-1] - lr*m[t] / (sqrt(vhat[t]) + eps)
+            # theta[t] = theta[t-1] - lr*mhat / (sqrt(vhat[t]) + eps)
             theta = theta_old - lr * m / (math.sqrt(vhat) + eps)
             write_f32(theta_at, i, f32(theta), 0)
             write_f32(m_at, i, f32(m), 2)

@@ -9,10 +9,11 @@
 #   # (38) to (41).
 #   #
 #   # torch: alpha = 0.99 (the lecture: 0.9), eps outside of the root, lr outside of the momentum buffer. Keras,
-#   # and optax by default, put eps inside the root; Keras puts lr inside the buffer. This file follows torch,
-#   # but for one thing: with `centered`, rounding can make v - a^2 negative on a steady gradient, where torch
-#   # returns NaN; here it counts as zero. eps > 0 is required (torch also takes 0): at g = 0 the first step
-#   # would be 0/0. alpha > 1, which torch accepts, makes v negative.
+#   # and optax by default, put eps inside the root (the flag `eps_in_sqrt`, which is optax's), and lr inside
+#   # the buffer, which is the same while lr is constant. This file follows torch, but for one thing: with
+#   # `centered`, rounding can make v - a^2 negative on a steady gradient, where torch returns NaN; here it counts
+#   # as zero. eps > 0 is required (torch also takes 0): at g = 0 the first step would be 0/0. alpha > 1, which
+#   # torch accepts, makes v negative.
 #   optimizer RMSprop
 #
 #   hyper lr           = 1e-2  in [0, inf)
@@ -21,6 +22,7 @@
 #   hyper weight_decay = 0     in [0, inf)
 #   hyper mu           = 0     in [0, inf)  as momentum
 #   flag centered = false
+#   flag eps_in_sqrt = false   # as optax and Keras have it
 #
 #   state v[0] = 0  as square_avg
 #   state a[0] = 0  as grad_avg          # for `centered`
@@ -30,7 +32,8 @@
 #   v[t] = alpha*v[t-1] + (1 - alpha)*d^2
 #   a[t] = alpha*a[t-1] + (1 - alpha)*d
 #   variance = if centered then max(0, v[t] - a[t]^2) else v[t]
-#   b[t] = mu*b[t-1] + d / (sqrt(variance) + eps)
+#   scale = if eps_in_sqrt then sqrt(variance + eps) else sqrt(variance) + eps
+#   b[t] = mu*b[t-1] + d / scale
 #   theta[t] = theta[t-1] - lr*b[t]
 #
 #   prove E[v] = (1 - alpha^t)*E[g^2] when weight_decay = 0   # nothing corrects that
@@ -95,8 +98,10 @@ def update_f32(addresses, chunks, first, last, scalars):
             d = g + weight_decay * theta_old
             # v[t] = alpha*v[t-1] + (1 - alpha)*d^2
             v = alpha * v_old + k0 * (d * d)
-            # b[t] = mu*b[t-1] + d / (sqrt(variance) + eps)
-            b = mu * b_old + d / (math.sqrt(v) + eps)
+            # scale = if eps_in_sqrt then sqrt(variance + eps) else sqrt(variance) + eps
+            scale = math.sqrt(v) + eps
+            # b[t] = mu*b[t-1] + d / scale
+            b = mu * b_old + d / scale
             # theta[t] = theta[t-1] - lr*b[t]
             theta = theta_old - lr * b
             write_f32(theta_at, i, f32(theta), 0)
@@ -130,8 +135,84 @@ def update_f64(addresses, chunks, first, last, scalars):
             d = g + weight_decay * theta_old
             # v[t] = alpha*v[t-1] + (1 - alpha)*d^2
             v = alpha * v_old + k0 * (d * d)
-            # b[t] = mu*b[t-1] + d / (sqrt(variance) + eps)
-            b = mu * b_old + d / (math.sqrt(v) + eps)
+            # scale = if eps_in_sqrt then sqrt(variance + eps) else sqrt(variance) + eps
+            scale = math.sqrt(v) + eps
+            # b[t] = mu*b[t-1] + d / scale
+            b = mu * b_old + d / scale
+            # theta[t] = theta[t-1] - lr*b[t]
+            theta = theta_old - lr * b
+            write_f64(theta_at, i, theta, 0)
+            write_f64(v_at, i, v, 2)
+            write_f64(b_at, i, b, 3)
+
+
+@kernel
+def update_eps_in_sqrt_f32(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f32."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f32_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        v_at = addresses[tensor, 2] + offset
+        b_at = addresses[tensor, 3] + offset
+        lr = scalars[row, 0]
+        alpha = scalars[row, 1]
+        eps = scalars[row, 2]
+        weight_decay = scalars[row, 3]
+        mu = scalars[row, 4]
+        direction = scalars[row, 5]
+        k0 = scalars[row, 6]
+        for i in range(size):
+            g = direction * f64(read_f32(g_at, i, 1))
+            theta_old = f64(read_f32(theta_at, i, 0))
+            v_old = f64(read_f32(v_at, i, 2))
+            b_old = f64(read_f32(b_at, i, 3))
+            # d = g[t] + weight_decay*theta[t-1]
+            d = g + weight_decay * theta_old
+            # v[t] = alpha*v[t-1] + (1 - alpha)*d^2
+            v = alpha * v_old + k0 * (d * d)
+            # scale = if eps_in_sqrt then sqrt(variance + eps) else sqrt(variance) + eps
+            scale = math.sqrt(v + eps)
+            # b[t] = mu*b[t-1] + d / scale
+            b = mu * b_old + d / scale
+            # theta[t] = theta[t-1] - lr*b[t]
+            theta = theta_old - lr * b
+            write_f32(theta_at, i, f32(theta), 0)
+            write_f32(v_at, i, f32(v), 2)
+            write_f32(b_at, i, f32(b), 3)
+
+
+@kernel
+def update_eps_in_sqrt_f64(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f64."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f64_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        v_at = addresses[tensor, 2] + offset
+        b_at = addresses[tensor, 3] + offset
+        lr = scalars[row, 0]
+        alpha = scalars[row, 1]
+        eps = scalars[row, 2]
+        weight_decay = scalars[row, 3]
+        mu = scalars[row, 4]
+        direction = scalars[row, 5]
+        k0 = scalars[row, 6]
+        for i in range(size):
+            g = direction * read_f64(g_at, i, 1)
+            theta_old = read_f64(theta_at, i, 0)
+            v_old = read_f64(v_at, i, 2)
+            b_old = read_f64(b_at, i, 3)
+            # d = g[t] + weight_decay*theta[t-1]
+            d = g + weight_decay * theta_old
+            # v[t] = alpha*v[t-1] + (1 - alpha)*d^2
+            v = alpha * v_old + k0 * (d * d)
+            # scale = if eps_in_sqrt then sqrt(variance + eps) else sqrt(variance) + eps
+            scale = math.sqrt(v + eps)
+            # b[t] = mu*b[t-1] + d / scale
+            b = mu * b_old + d / scale
             # theta[t] = theta[t-1] - lr*b[t]
             theta = theta_old - lr * b
             write_f64(theta_at, i, theta, 0)
@@ -171,8 +252,10 @@ def update_centered_f32(addresses, chunks, first, last, scalars):
             a = alpha * a_old + k0 * d
             # variance = if centered then max(0, v[t] - a[t]^2) else v[t]
             variance = maximum(0.0, v - a * a)
-            # b[t] = mu*b[t-1] + d / (sqrt(variance) + eps)
-            b = mu * b_old + d / (math.sqrt(variance) + eps)
+            # scale = if eps_in_sqrt then sqrt(variance + eps) else sqrt(variance) + eps
+            scale = math.sqrt(variance) + eps
+            # b[t] = mu*b[t-1] + d / scale
+            b = mu * b_old + d / scale
             # theta[t] = theta[t-1] - lr*b[t]
             theta = theta_old - lr * b
             write_f32(theta_at, i, f32(theta), 0)
@@ -213,8 +296,98 @@ def update_centered_f64(addresses, chunks, first, last, scalars):
             a = alpha * a_old + k0 * d
             # variance = if centered then max(0, v[t] - a[t]^2) else v[t]
             variance = maximum(0.0, v - a * a)
-            # b[t] = mu*b[t-1] + d / (sqrt(variance) + eps)
-            b = mu * b_old + d / (math.sqrt(variance) + eps)
+            # scale = if eps_in_sqrt then sqrt(variance + eps) else sqrt(variance) + eps
+            scale = math.sqrt(variance) + eps
+            # b[t] = mu*b[t-1] + d / scale
+            b = mu * b_old + d / scale
+            # theta[t] = theta[t-1] - lr*b[t]
+            theta = theta_old - lr * b
+            write_f64(theta_at, i, theta, 0)
+            write_f64(v_at, i, v, 2)
+            write_f64(a_at, i, a, 3)
+            write_f64(b_at, i, b, 4)
+
+
+@kernel
+def update_centered_eps_in_sqrt_f32(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f32."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f32_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        v_at = addresses[tensor, 2] + offset
+        a_at = addresses[tensor, 3] + offset
+        b_at = addresses[tensor, 4] + offset
+        lr = scalars[row, 0]
+        alpha = scalars[row, 1]
+        eps = scalars[row, 2]
+        weight_decay = scalars[row, 3]
+        mu = scalars[row, 4]
+        direction = scalars[row, 5]
+        k0 = scalars[row, 6]
+        for i in range(size):
+            g = direction * f64(read_f32(g_at, i, 1))
+            theta_old = f64(read_f32(theta_at, i, 0))
+            v_old = f64(read_f32(v_at, i, 2))
+            a_old = f64(read_f32(a_at, i, 3))
+            b_old = f64(read_f32(b_at, i, 4))
+            # d = g[t] + weight_decay*theta[t-1]
+            d = g + weight_decay * theta_old
+            # v[t] = alpha*v[t-1] + (1 - alpha)*d^2
+            v = alpha * v_old + k0 * (d * d)
+            # a[t] = alpha*a[t-1] + (1 - alpha)*d
+            a = alpha * a_old + k0 * d
+            # variance = if centered then max(0, v[t] - a[t]^2) else v[t]
+            variance = maximum(0.0, v - a * a)
+            # scale = if eps_in_sqrt then sqrt(variance + eps) else sqrt(variance) + eps
+            scale = math.sqrt(variance + eps)
+            # b[t] = mu*b[t-1] + d / scale
+            b = mu * b_old + d / scale
+            # theta[t] = theta[t-1] - lr*b[t]
+            theta = theta_old - lr * b
+            write_f32(theta_at, i, f32(theta), 0)
+            write_f32(v_at, i, f32(v), 2)
+            write_f32(a_at, i, f32(a), 3)
+            write_f32(b_at, i, f32(b), 4)
+
+
+@kernel
+def update_centered_eps_in_sqrt_f64(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f64."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f64_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        v_at = addresses[tensor, 2] + offset
+        a_at = addresses[tensor, 3] + offset
+        b_at = addresses[tensor, 4] + offset
+        lr = scalars[row, 0]
+        alpha = scalars[row, 1]
+        eps = scalars[row, 2]
+        weight_decay = scalars[row, 3]
+        mu = scalars[row, 4]
+        direction = scalars[row, 5]
+        k0 = scalars[row, 6]
+        for i in range(size):
+            g = direction * read_f64(g_at, i, 1)
+            theta_old = read_f64(theta_at, i, 0)
+            v_old = read_f64(v_at, i, 2)
+            a_old = read_f64(a_at, i, 3)
+            b_old = read_f64(b_at, i, 4)
+            # d = g[t] + weight_decay*theta[t-1]
+            d = g + weight_decay * theta_old
+            # v[t] = alpha*v[t-1] + (1 - alpha)*d^2
+            v = alpha * v_old + k0 * (d * d)
+            # a[t] = alpha*a[t-1] + (1 - alpha)*d
+            a = alpha * a_old + k0 * d
+            # variance = if centered then max(0, v[t] - a[t]^2) else v[t]
+            variance = maximum(0.0, v - a * a)
+            # scale = if eps_in_sqrt then sqrt(variance + eps) else sqrt(variance) + eps
+            scale = math.sqrt(variance + eps)
+            # b[t] = mu*b[t-1] + d / scale
+            b = mu * b_old + d / scale
             # theta[t] = theta[t-1] - lr*b[t]
             theta = theta_old - lr * b
             write_f64(theta_at, i, theta, 0)
@@ -234,9 +407,10 @@ LAYOUT = Layout(
     ),
     flags=(
         Flag("centered", False, option="centered"),
+        Flag("eps_in_sqrt", False, option="eps_in_sqrt"),
     ),
     variants={
-        (False,): Variant(
+        (False, False): Variant(
             buffers=("theta", "g", "v", "b"),
             states=(
                 State("v", key="square_avg", initial=0.0),
@@ -249,7 +423,20 @@ LAYOUT = Layout(
             float32=(prepare, update_f32),
             float64=(prepare, update_f64),
         ),
-        (True,): Variant(
+        (False, True): Variant(
+            buffers=("theta", "g", "v", "b"),
+            states=(
+                State("v", key="square_avg", initial=0.0),
+                State("b", key="momentum_buffer", initial=0.0),
+            ),
+            scalar_states=(),
+            scalar_count=7,
+            first_step_only=False,
+            uses_time=False,
+            float32=(prepare, update_eps_in_sqrt_f32),
+            float64=(prepare, update_eps_in_sqrt_f64),
+        ),
+        (True, False): Variant(
             buffers=("theta", "g", "v", "a", "b"),
             states=(
                 State("v", key="square_avg", initial=0.0),
@@ -262,6 +449,20 @@ LAYOUT = Layout(
             uses_time=False,
             float32=(prepare, update_centered_f32),
             float64=(prepare, update_centered_f64),
+        ),
+        (True, True): Variant(
+            buffers=("theta", "g", "v", "a", "b"),
+            states=(
+                State("v", key="square_avg", initial=0.0),
+                State("a", key="grad_avg", initial=0.0),
+                State("b", key="momentum_buffer", initial=0.0),
+            ),
+            scalar_states=(),
+            scalar_count=7,
+            first_step_only=False,
+            uses_time=False,
+            float32=(prepare, update_centered_eps_in_sqrt_f32),
+            float64=(prepare, update_centered_eps_in_sqrt_f64),
         ),
     },
 )
@@ -280,6 +481,7 @@ class RMSprop(ArrayOptimizer):
     weight_decay: in [0, inf), 0.0 by default
     momentum: in [0, inf), 0.0 by default
     centered: switch, False by default
+    eps_in_sqrt: switch, False by default
     maximize: whether to climb instead
 
     State per parameter: square_avg, grad_avg, momentum_buffer.
@@ -298,7 +500,8 @@ class RMSprop(ArrayOptimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        eps_in_sqrt: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "centered": centered, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "centered": centered, "eps_in_sqrt": eps_in_sqrt, "maximize": maximize})

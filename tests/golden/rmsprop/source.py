@@ -43,8 +43,10 @@ def update(addresses, chunks, first, last, scalars):
             d = g + weight_decay * theta_old
             # v[t] = alpha*v[t-1] + (1 - alpha)*d^2
             v = alpha * v_old + k0 * (d * d)
-            # b[t] = mu*b[t-1] + d / (sqrt(variance) + eps)
-            b = mu * b_old + d / (math.sqrt(v) + eps)
+            # scale = if eps_in_sqrt then sqrt(variance + eps) else sqrt(variance) + eps
+            scale = math.sqrt(v) + eps
+            # b[t] = mu*b[t-1] + d / scale
+            b = mu * b_old + d / scale
             # theta[t] = theta[t-1] - lr*b[t]
             theta = theta_old - lr * b
             write_f32(theta_at, i, f32(theta), 0)

@@ -23,8 +23,8 @@
 #   state m[0] = 0  as exp_avg
 #   state s[0] = 0  as exp_avg_var
 #
-#   known = 1 - beta2^(t - 1)   # 0 at the first step
-#   shat = if known > 0 then s[t-1] / known else 1
+#   known = 1 - beta2^(t - 1)   # 0 at the first step, where shat is to be 1
+#   shat = s[t-1] / (if known > 0 then known else 1) + (if known > 0 then 0 else 1)
 #   m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
 #   s[t] = beta2*s[t-1] + (1 - beta2)*(g[t] - m[t])^2 + eps_root
 #   theta[t] = (1 - lr*weight_decay)*theta[t-1] - lr*g[t] / (sqrt(shat) + eps)
@@ -57,22 +57,24 @@ def prepare_f32(hypers, t, direction, states, scalars):
         weight_decay = hypers[row, 5]
         # known = 1 - beta2^(t - 1)
         known = 1.0 - power(beta2, t[row] - 1.0)
-        k0 = known > 0.0
-        k1 = 1.0 - beta1
-        k2 = 1.0 - beta2
-        k3 = 1.0 - lr * weight_decay
-        known_inverse = 1.0 / known
+        s0 = known > 0.0
+        k0 = where(s0, known, 1.0)
+        k1 = where(s0, 0.0, 1.0)
+        k2 = 1.0 - beta1
+        k3 = 1.0 - beta2
+        k4 = 1.0 - lr * weight_decay
+        k0_inverse = 1.0 / k0
         scalars[row, 0] = lr
         scalars[row, 1] = beta1
         scalars[row, 2] = beta2
         scalars[row, 3] = eps
         scalars[row, 4] = eps_root
         scalars[row, 5] = direction[row]
-        scalars[row, 6] = k0
-        scalars[row, 7] = k1
-        scalars[row, 8] = k2
-        scalars[row, 9] = k3
-        scalars[row, 10] = known_inverse
+        scalars[row, 6] = k1
+        scalars[row, 7] = k2
+        scalars[row, 8] = k3
+        scalars[row, 9] = k4
+        scalars[row, 10] = k0_inverse
 
 
 @kernel
@@ -91,26 +93,26 @@ def update_f32(addresses, chunks, first, last, scalars):
         eps = scalars[row, 3]
         eps_root = scalars[row, 4]
         direction = scalars[row, 5]
-        k0 = scalars[row, 6] != 0.0
-        k1 = scalars[row, 7]
-        k2 = scalars[row, 8]
-        k3 = scalars[row, 9]
-        known_inverse = scalars[row, 10]
+        k1 = scalars[row, 6]
+        k2 = scalars[row, 7]
+        k3 = scalars[row, 8]
+        k4 = scalars[row, 9]
+        k0_inverse = scalars[row, 10]
         for i in range(size):
             s_old = f64(read_f32(s_at, i, 3))
             m_old = f64(read_f32(m_at, i, 2))
             g = direction * f64(read_f32(g_at, i, 1))
             theta_old = f64(read_f32(theta_at, i, 0))
-            # shat = if known > 0 then s[t-1] / known else 1
-            shat = where(k0, s_old * known_inverse, 1.0)
+            # shat = s[t-1] / (if known > 0 then known else 1) + (if known > 0 then 0 else 1)
+            shat = s_old * k0_inverse + k1
             # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
-            m = beta1 * m_old + k1 * g
+            m = beta1 * m_old + k2 * g
             # s[t] = beta2*s[t-1] + (1 - beta2)*(g[t] - m[t])^2 + eps_root
             s_0 = g - m
             # s[t] = beta2*s[t-1] + (1 - beta2)*(g[t] - m[t])^2 + eps_root
-            s = beta2 * s_old + k2 * (s_0 * s_0) + eps_root
+            s = beta2 * s_old + k3 * (s_0 * s_0) + eps_root
             # theta[t] = (1 - lr*weight_decay)*theta[t-1] - lr*g[t] / (sqrt(shat) + eps)
-            theta = k3 * theta_old - lr * g / (math.sqrt(shat) + eps)
+            theta = k4 * theta_old - lr * g / (math.sqrt(shat) + eps)
             write_f32(theta_at, i, f32(theta), 0)
             write_f32(m_at, i, f32(m), 2)
             write_f32(s_at, i, f32(s), 3)
@@ -128,21 +130,23 @@ def prepare_f64(hypers, t, direction, states, scalars):
         weight_decay = hypers[row, 5]
         # known = 1 - beta2^(t - 1)
         known = 1.0 - power(beta2, t[row] - 1.0)
-        k0 = known > 0.0
-        k1 = 1.0 - beta1
-        k2 = 1.0 - beta2
-        k3 = 1.0 - lr * weight_decay
+        s0 = known > 0.0
+        k0 = where(s0, known, 1.0)
+        k1 = where(s0, 0.0, 1.0)
+        k2 = 1.0 - beta1
+        k3 = 1.0 - beta2
+        k4 = 1.0 - lr * weight_decay
         scalars[row, 0] = lr
         scalars[row, 1] = beta1
         scalars[row, 2] = beta2
         scalars[row, 3] = eps
         scalars[row, 4] = eps_root
         scalars[row, 5] = direction[row]
-        scalars[row, 6] = known
-        scalars[row, 7] = k0
-        scalars[row, 8] = k1
-        scalars[row, 9] = k2
-        scalars[row, 10] = k3
+        scalars[row, 6] = k0
+        scalars[row, 7] = k1
+        scalars[row, 8] = k2
+        scalars[row, 9] = k3
+        scalars[row, 10] = k4
 
 
 @kernel
@@ -161,26 +165,26 @@ def update_f64(addresses, chunks, first, last, scalars):
         eps = scalars[row, 3]
         eps_root = scalars[row, 4]
         direction = scalars[row, 5]
-        known = scalars[row, 6]
-        k0 = scalars[row, 7] != 0.0
-        k1 = scalars[row, 8]
-        k2 = scalars[row, 9]
-        k3 = scalars[row, 10]
+        k0 = scalars[row, 6]
+        k1 = scalars[row, 7]
+        k2 = scalars[row, 8]
+        k3 = scalars[row, 9]
+        k4 = scalars[row, 10]
         for i in range(size):
             s_old = read_f64(s_at, i, 3)
             m_old = read_f64(m_at, i, 2)
             g = direction * read_f64(g_at, i, 1)
             theta_old = read_f64(theta_at, i, 0)
-            # shat = if known > 0 then s[t-1] / known else 1
-            shat = where(k0, s_old / known, 1.0)
+            # shat = s[t-1] / (if known > 0 then known else 1) + (if known > 0 then 0 else 1)
+            shat = s_old / k0 + k1
             # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
-            m = beta1 * m_old + k1 * g
+            m = beta1 * m_old + k2 * g
             # s[t] = beta2*s[t-1] + (1 - beta2)*(g[t] - m[t])^2 + eps_root
             s_0 = g - m
             # s[t] = beta2*s[t-1] + (1 - beta2)*(g[t] - m[t])^2 + eps_root
-            s = beta2 * s_old + k2 * (s_0 * s_0) + eps_root
+            s = beta2 * s_old + k3 * (s_0 * s_0) + eps_root
             # theta[t] = (1 - lr*weight_decay)*theta[t-1] - lr*g[t] / (sqrt(shat) + eps)
-            theta = k3 * theta_old - lr * g / (math.sqrt(shat) + eps)
+            theta = k4 * theta_old - lr * g / (math.sqrt(shat) + eps)
             write_f64(theta_at, i, theta, 0)
             write_f64(m_at, i, m, 2)
             write_f64(s_at, i, s, 3)

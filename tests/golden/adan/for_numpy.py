@@ -28,7 +28,7 @@
 #   state n[0]    = 0  as exp_avg_sq
 #   state last[0] = 0  as previous_grad
 #
-#   diff = if t > 1 then g[t] - last[t-1] else 0
+#   diff = (if t > 1 then 1 else 0)*(g[t] - last[t-1])
 #   last[t] = g[t]
 #   m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
 #   r[t] = beta2*r[t-1] + (1 - beta2)*diff
@@ -69,7 +69,7 @@ def prepare_f32(hypers, t, direction, states, scalars):
         eps_root = hypers[row, 6]
         # decay = lr*weight_decay
         decay = lr * weight_decay
-        k0 = t[row] > 1.0
+        k0 = where(t[row] > 1.0, 1.0, 0.0)
         k1 = 1.0 - beta1
         k2 = 1.0 - beta2
         k3 = 1.0 - beta3
@@ -117,7 +117,7 @@ def update_f32(addresses, chunks, first, last, scalars):
         eps = scalars[row, 4]
         eps_root = scalars[row, 5]
         direction = scalars[row, 6]
-        k0 = scalars[row, 7] != 0.0
+        k0 = scalars[row, 7]
         k1 = scalars[row, 8]
         k2 = scalars[row, 9]
         k3 = scalars[row, 10]
@@ -132,8 +132,8 @@ def update_f32(addresses, chunks, first, last, scalars):
             r_old = f64(read_f32(r_at, i, 3))
             n_old = f64(read_f32(n_at, i, 4))
             theta_old = f64(read_f32(theta_at, i, 0))
-            # diff = if t > 1 then g[t] - last[t-1] else 0
-            diff = where(k0, g - last_old, 0.0)
+            # diff = (if t > 1 then 1 else 0)*(g[t] - last[t-1])
+            diff = k0 * (g - last_old)
             # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
             m = beta1 * m_old + k1 * g
             # r[t] = beta2*r[t-1] + (1 - beta2)*diff
@@ -172,7 +172,7 @@ def prepare_f64(hypers, t, direction, states, scalars):
         eps_root = hypers[row, 6]
         # decay = lr*weight_decay
         decay = lr * weight_decay
-        k0 = t[row] > 1.0
+        k0 = where(t[row] > 1.0, 1.0, 0.0)
         k1 = 1.0 - beta1
         k2 = 1.0 - beta2
         k3 = 1.0 - beta3
@@ -216,7 +216,7 @@ def update_f64(addresses, chunks, first, last, scalars):
         eps = scalars[row, 4]
         eps_root = scalars[row, 5]
         direction = scalars[row, 6]
-        k0 = scalars[row, 7] != 0.0
+        k0 = scalars[row, 7]
         k1 = scalars[row, 8]
         k2 = scalars[row, 9]
         k3 = scalars[row, 10]
@@ -231,8 +231,8 @@ def update_f64(addresses, chunks, first, last, scalars):
             r_old = read_f64(r_at, i, 3)
             n_old = read_f64(n_at, i, 4)
             theta_old = read_f64(theta_at, i, 0)
-            # diff = if t > 1 then g[t] - last[t-1] else 0
-            diff = where(k0, g - last_old, 0.0)
+            # diff = (if t > 1 then 1 else 0)*(g[t] - last[t-1])
+            diff = k0 * (g - last_old)
             # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
             m = beta1 * m_old + k1 * g
             # r[t] = beta2*r[t-1] + (1 - beta2)*diff
@@ -271,7 +271,7 @@ def prepare_no_prox_f32(hypers, t, direction, states, scalars):
         eps_root = hypers[row, 6]
         # decay = lr*weight_decay
         decay = lr * weight_decay
-        k0 = t[row] > 1.0
+        k0 = where(t[row] > 1.0, 1.0, 0.0)
         k1 = 1.0 - beta1
         k2 = 1.0 - beta2
         k3 = 1.0 - beta3
@@ -318,7 +318,7 @@ def update_no_prox_f32(addresses, chunks, first, last, scalars):
         eps = scalars[row, 4]
         eps_root = scalars[row, 5]
         direction = scalars[row, 6]
-        k0 = scalars[row, 7] != 0.0
+        k0 = scalars[row, 7]
         k1 = scalars[row, 8]
         k2 = scalars[row, 9]
         k3 = scalars[row, 10]
@@ -333,8 +333,8 @@ def update_no_prox_f32(addresses, chunks, first, last, scalars):
             r_old = f64(read_f32(r_at, i, 3))
             n_old = f64(read_f32(n_at, i, 4))
             theta_old = f64(read_f32(theta_at, i, 0))
-            # diff = if t > 1 then g[t] - last[t-1] else 0
-            diff = where(k0, g - last_old, 0.0)
+            # diff = (if t > 1 then 1 else 0)*(g[t] - last[t-1])
+            diff = k0 * (g - last_old)
             # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
             m = beta1 * m_old + k1 * g
             # r[t] = beta2*r[t-1] + (1 - beta2)*diff
@@ -373,7 +373,7 @@ def prepare_no_prox_f64(hypers, t, direction, states, scalars):
         eps_root = hypers[row, 6]
         # decay = lr*weight_decay
         decay = lr * weight_decay
-        k0 = t[row] > 1.0
+        k0 = where(t[row] > 1.0, 1.0, 0.0)
         k1 = 1.0 - beta1
         k2 = 1.0 - beta2
         k3 = 1.0 - beta3
@@ -417,7 +417,7 @@ def update_no_prox_f64(addresses, chunks, first, last, scalars):
         eps = scalars[row, 4]
         eps_root = scalars[row, 5]
         direction = scalars[row, 6]
-        k0 = scalars[row, 7] != 0.0
+        k0 = scalars[row, 7]
         k1 = scalars[row, 8]
         k2 = scalars[row, 9]
         k3 = scalars[row, 10]
@@ -432,8 +432,8 @@ def update_no_prox_f64(addresses, chunks, first, last, scalars):
             r_old = read_f64(r_at, i, 3)
             n_old = read_f64(n_at, i, 4)
             theta_old = read_f64(theta_at, i, 0)
-            # diff = if t > 1 then g[t] - last[t-1] else 0
-            diff = where(k0, g - last_old, 0.0)
+            # diff = (if t > 1 then 1 else 0)*(g[t] - last[t-1])
+            diff = k0 * (g - last_old)
             # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
             m = beta1 * m_old + k1 * g
             # r[t] = beta2*r[t-1] + (1 - beta2)*diff

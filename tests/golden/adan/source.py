@@ -11,7 +11,7 @@ def prepare(hypers, t, direction, states, scalars):
         eps_root = hypers[row, 6]
         # decay = lr*weight_decay
         decay = lr * weight_decay
-        k0 = t[row] > 1.0
+        k0 = where(t[row] > 1.0, 1.0, 0.0)
         k1 = 1.0 - beta1
         k2 = 1.0 - beta2
         k3 = 1.0 - beta3
@@ -59,7 +59,7 @@ def update(addresses, chunks, first, last, scalars):
         eps = scalars[row, 4]
         eps_root = scalars[row, 5]
         direction = scalars[row, 6]
-        k0 = scalars[row, 7] != 0.0
+        k0 = scalars[row, 7]
         k1 = scalars[row, 8]
         k2 = scalars[row, 9]
         k3 = scalars[row, 10]
@@ -74,8 +74,8 @@ def update(addresses, chunks, first, last, scalars):
             r_old = f64(read_f32(r_at, i, 3))
             n_old = f64(read_f32(n_at, i, 4))
             theta_old = f64(read_f32(theta_at, i, 0))
-            # diff = if t > 1 then g[t] - last[t-1] else 0
-            diff = where(k0, g - last_old, 0.0)
+            # diff = (if t > 1 then 1 else 0)*(g[t] - last[t-1])
+            diff = k0 * (g - last_old)
             # m[t] = beta1*m[t-1] + (1 - beta1)*g[t]
             m = beta1 * m_old + k1 * g
             # r[t] = beta2*r[t-1] + (1 - beta2)*diff

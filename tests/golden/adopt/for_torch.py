@@ -23,14 +23,14 @@
 #   state m[0] = 0  as exp_avg
 #   state v[0] = 0  as exp_avg_sq
 #
+#   b1 = if t > 1 then beta1 else 1
+#   b2 = if t > 1 then beta2 else 0
 #   raw = g[t] / max(sqrt(v[t-1]), eps)
 #   bound = (t - 1)^0.25
 #   n = if clipping then clip(raw, -bound, bound) else raw
-#   m[1] = 0
-#   m[t] = beta1*m[t-1] + (1 - beta1)*n
-#   v[1] = g[t]^2
-#   v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
-#   led = if t > 1 then beta1*m[t] + (1 - beta1)*n else 0
+#   m[t] = b1*m[t-1] + (1 - b1)*n
+#   v[t] = b2*v[t-1] + (1 - b2)*g[t]^2
+#   led = b1*m[t] + (1 - b1)*n
 #   theta[t] = theta[t-1] - lr*(if nesterov then led else m[t])
 #
 #   prove nonnegative(v)
@@ -56,22 +56,25 @@ def prepare_clipping(hypers, t, direction, states, scalars):
         beta1 = hypers[row, 1]
         beta2 = hypers[row, 2]
         eps = hypers[row, 3]
+        s0 = t[row] > 1.0
+        # b1 = if t > 1 then beta1 else 1
+        b1 = where(s0, beta1, 1.0)
+        # b2 = if t > 1 then beta2 else 0
+        b2 = where(s0, beta2, 0.0)
         # bound = (t - 1)^0.25
         bound = power(t[row] - 1.0, 0.25)
         k0 = -bound
-        k1 = t[row] == 1.0
-        k2 = 1.0 - beta1
-        k3 = 1.0 - beta2
+        k1 = 1.0 - b1
+        k2 = 1.0 - b2
         scalars[row, 0] = lr
-        scalars[row, 1] = beta1
-        scalars[row, 2] = beta2
-        scalars[row, 3] = eps
-        scalars[row, 4] = direction[row]
+        scalars[row, 1] = eps
+        scalars[row, 2] = direction[row]
+        scalars[row, 3] = b1
+        scalars[row, 4] = b2
         scalars[row, 5] = bound
         scalars[row, 6] = k0
         scalars[row, 7] = k1
         scalars[row, 8] = k2
-        scalars[row, 9] = k3
 
 
 @kernel
@@ -85,15 +88,14 @@ def update_clipping_f32(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         lr = scalars[row, 0]
-        beta1 = scalars[row, 1]
-        beta2 = scalars[row, 2]
-        eps = scalars[row, 3]
-        direction = scalars[row, 4]
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        b1 = scalars[row, 3]
+        b2 = scalars[row, 4]
         bound = scalars[row, 5]
         k0 = scalars[row, 6]
-        k1 = scalars[row, 7] != 0.0
+        k1 = scalars[row, 7]
         k2 = scalars[row, 8]
-        k3 = scalars[row, 9]
         for i in range(size):
             g = direction * f64(read_f32(g_at, i, 1))
             v_old = f64(read_f32(v_at, i, 3))
@@ -103,11 +105,10 @@ def update_clipping_f32(addresses, chunks, first, last, scalars):
             raw = g / maximum(math.sqrt(v_old), eps)
             # n = if clipping then clip(raw, -bound, bound) else raw
             n = minimum(maximum(raw, k0), bound)
-            # m[t] = beta1*m[t-1] + (1 - beta1)*n
-            m = where(k1, 0.0, beta1 * m_old + k2 * n)
-            s0 = g * g
-            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
-            v = where(k1, s0, beta2 * v_old + k3 * s0)
+            # m[t] = b1*m[t-1] + (1 - b1)*n
+            m = b1 * m_old + k1 * n
+            # v[t] = b2*v[t-1] + (1 - b2)*g[t]^2
+            v = b2 * v_old + k2 * (g * g)
             # theta[t] = theta[t-1] - lr*(if nesterov then led else m[t])
             theta = theta_old - lr * m
             write_f32(theta_at, i, f32(theta), 0)
@@ -126,15 +127,14 @@ def update_clipping_f64(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         lr = scalars[row, 0]
-        beta1 = scalars[row, 1]
-        beta2 = scalars[row, 2]
-        eps = scalars[row, 3]
-        direction = scalars[row, 4]
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        b1 = scalars[row, 3]
+        b2 = scalars[row, 4]
         bound = scalars[row, 5]
         k0 = scalars[row, 6]
-        k1 = scalars[row, 7] != 0.0
+        k1 = scalars[row, 7]
         k2 = scalars[row, 8]
-        k3 = scalars[row, 9]
         for i in range(size):
             g = direction * read_f64(g_at, i, 1)
             v_old = read_f64(v_at, i, 3)
@@ -144,44 +144,15 @@ def update_clipping_f64(addresses, chunks, first, last, scalars):
             raw = g / maximum(math.sqrt(v_old), eps)
             # n = if clipping then clip(raw, -bound, bound) else raw
             n = minimum(maximum(raw, k0), bound)
-            # m[t] = beta1*m[t-1] + (1 - beta1)*n
-            m = where(k1, 0.0, beta1 * m_old + k2 * n)
-            s0 = g * g
-            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
-            v = where(k1, s0, beta2 * v_old + k3 * s0)
+            # m[t] = b1*m[t-1] + (1 - b1)*n
+            m = b1 * m_old + k1 * n
+            # v[t] = b2*v[t-1] + (1 - b2)*g[t]^2
+            v = b2 * v_old + k2 * (g * g)
             # theta[t] = theta[t-1] - lr*(if nesterov then led else m[t])
             theta = theta_old - lr * m
             write_f64(theta_at, i, theta, 0)
             write_f64(m_at, i, m, 2)
             write_f64(v_at, i, v, 3)
-
-
-@prologue
-def prepare_clipping_nesterov(hypers, t, direction, states, scalars):
-    """Step scalars, in float64: once a step for each row of hyperparameters."""
-    for row in range(t.size):
-        lr = hypers[row, 0]
-        beta1 = hypers[row, 1]
-        beta2 = hypers[row, 2]
-        eps = hypers[row, 3]
-        # bound = (t - 1)^0.25
-        bound = power(t[row] - 1.0, 0.25)
-        k0 = -bound
-        k1 = t[row] == 1.0
-        k2 = 1.0 - beta1
-        k3 = 1.0 - beta2
-        k4 = t[row] > 1.0
-        scalars[row, 0] = lr
-        scalars[row, 1] = beta1
-        scalars[row, 2] = beta2
-        scalars[row, 3] = eps
-        scalars[row, 4] = direction[row]
-        scalars[row, 5] = bound
-        scalars[row, 6] = k0
-        scalars[row, 7] = k1
-        scalars[row, 8] = k2
-        scalars[row, 9] = k3
-        scalars[row, 10] = k4
 
 
 @kernel
@@ -195,16 +166,14 @@ def update_clipping_nesterov_f32(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         lr = scalars[row, 0]
-        beta1 = scalars[row, 1]
-        beta2 = scalars[row, 2]
-        eps = scalars[row, 3]
-        direction = scalars[row, 4]
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        b1 = scalars[row, 3]
+        b2 = scalars[row, 4]
         bound = scalars[row, 5]
         k0 = scalars[row, 6]
-        k1 = scalars[row, 7] != 0.0
+        k1 = scalars[row, 7]
         k2 = scalars[row, 8]
-        k3 = scalars[row, 9]
-        k4 = scalars[row, 10] != 0.0
         for i in range(size):
             g = direction * f64(read_f32(g_at, i, 1))
             v_old = f64(read_f32(v_at, i, 3))
@@ -214,14 +183,13 @@ def update_clipping_nesterov_f32(addresses, chunks, first, last, scalars):
             raw = g / maximum(math.sqrt(v_old), eps)
             # n = if clipping then clip(raw, -bound, bound) else raw
             n = minimum(maximum(raw, k0), bound)
-            s0 = k2 * n
-            # m[t] = beta1*m[t-1] + (1 - beta1)*n
-            m = where(k1, 0.0, beta1 * m_old + s0)
-            s1 = g * g
-            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
-            v = where(k1, s1, beta2 * v_old + k3 * s1)
-            # led = if t > 1 then beta1*m[t] + (1 - beta1)*n else 0
-            led = where(k4, beta1 * m + s0, 0.0)
+            s1 = k1 * n
+            # m[t] = b1*m[t-1] + (1 - b1)*n
+            m = b1 * m_old + s1
+            # v[t] = b2*v[t-1] + (1 - b2)*g[t]^2
+            v = b2 * v_old + k2 * (g * g)
+            # led = b1*m[t] + (1 - b1)*n
+            led = b1 * m + s1
             # theta[t] = theta[t-1] - lr*(if nesterov then led else m[t])
             theta = theta_old - lr * led
             write_f32(theta_at, i, f32(theta), 0)
@@ -240,16 +208,14 @@ def update_clipping_nesterov_f64(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         lr = scalars[row, 0]
-        beta1 = scalars[row, 1]
-        beta2 = scalars[row, 2]
-        eps = scalars[row, 3]
-        direction = scalars[row, 4]
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        b1 = scalars[row, 3]
+        b2 = scalars[row, 4]
         bound = scalars[row, 5]
         k0 = scalars[row, 6]
-        k1 = scalars[row, 7] != 0.0
+        k1 = scalars[row, 7]
         k2 = scalars[row, 8]
-        k3 = scalars[row, 9]
-        k4 = scalars[row, 10] != 0.0
         for i in range(size):
             g = direction * read_f64(g_at, i, 1)
             v_old = read_f64(v_at, i, 3)
@@ -259,14 +225,13 @@ def update_clipping_nesterov_f64(addresses, chunks, first, last, scalars):
             raw = g / maximum(math.sqrt(v_old), eps)
             # n = if clipping then clip(raw, -bound, bound) else raw
             n = minimum(maximum(raw, k0), bound)
-            s0 = k2 * n
-            # m[t] = beta1*m[t-1] + (1 - beta1)*n
-            m = where(k1, 0.0, beta1 * m_old + s0)
-            s1 = g * g
-            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
-            v = where(k1, s1, beta2 * v_old + k3 * s1)
-            # led = if t > 1 then beta1*m[t] + (1 - beta1)*n else 0
-            led = where(k4, beta1 * m + s0, 0.0)
+            s1 = k1 * n
+            # m[t] = b1*m[t-1] + (1 - b1)*n
+            m = b1 * m_old + s1
+            # v[t] = b2*v[t-1] + (1 - b2)*g[t]^2
+            v = b2 * v_old + k2 * (g * g)
+            # led = b1*m[t] + (1 - b1)*n
+            led = b1 * m + s1
             # theta[t] = theta[t-1] - lr*(if nesterov then led else m[t])
             theta = theta_old - lr * led
             write_f64(theta_at, i, theta, 0)
@@ -282,17 +247,20 @@ def prepare(hypers, t, direction, states, scalars):
         beta1 = hypers[row, 1]
         beta2 = hypers[row, 2]
         eps = hypers[row, 3]
-        k0 = t[row] == 1.0
-        k1 = 1.0 - beta1
-        k2 = 1.0 - beta2
+        s0 = t[row] > 1.0
+        # b1 = if t > 1 then beta1 else 1
+        b1 = where(s0, beta1, 1.0)
+        # b2 = if t > 1 then beta2 else 0
+        b2 = where(s0, beta2, 0.0)
+        k0 = 1.0 - b1
+        k1 = 1.0 - b2
         scalars[row, 0] = lr
-        scalars[row, 1] = beta1
-        scalars[row, 2] = beta2
-        scalars[row, 3] = eps
-        scalars[row, 4] = direction[row]
+        scalars[row, 1] = eps
+        scalars[row, 2] = direction[row]
+        scalars[row, 3] = b1
+        scalars[row, 4] = b2
         scalars[row, 5] = k0
         scalars[row, 6] = k1
-        scalars[row, 7] = k2
 
 
 @kernel
@@ -306,13 +274,12 @@ def update_f32(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         lr = scalars[row, 0]
-        beta1 = scalars[row, 1]
-        beta2 = scalars[row, 2]
-        eps = scalars[row, 3]
-        direction = scalars[row, 4]
-        k0 = scalars[row, 5] != 0.0
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        b1 = scalars[row, 3]
+        b2 = scalars[row, 4]
+        k0 = scalars[row, 5]
         k1 = scalars[row, 6]
-        k2 = scalars[row, 7]
         for i in range(size):
             g = direction * f64(read_f32(g_at, i, 1))
             v_old = f64(read_f32(v_at, i, 3))
@@ -320,11 +287,10 @@ def update_f32(addresses, chunks, first, last, scalars):
             theta_old = f64(read_f32(theta_at, i, 0))
             # raw = g[t] / max(sqrt(v[t-1]), eps)
             raw = g / maximum(math.sqrt(v_old), eps)
-            # m[t] = beta1*m[t-1] + (1 - beta1)*n
-            m = where(k0, 0.0, beta1 * m_old + k1 * raw)
-            s0 = g * g
-            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
-            v = where(k0, s0, beta2 * v_old + k2 * s0)
+            # m[t] = b1*m[t-1] + (1 - b1)*n
+            m = b1 * m_old + k0 * raw
+            # v[t] = b2*v[t-1] + (1 - b2)*g[t]^2
+            v = b2 * v_old + k1 * (g * g)
             # theta[t] = theta[t-1] - lr*(if nesterov then led else m[t])
             theta = theta_old - lr * m
             write_f32(theta_at, i, f32(theta), 0)
@@ -343,13 +309,12 @@ def update_f64(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         lr = scalars[row, 0]
-        beta1 = scalars[row, 1]
-        beta2 = scalars[row, 2]
-        eps = scalars[row, 3]
-        direction = scalars[row, 4]
-        k0 = scalars[row, 5] != 0.0
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        b1 = scalars[row, 3]
+        b2 = scalars[row, 4]
+        k0 = scalars[row, 5]
         k1 = scalars[row, 6]
-        k2 = scalars[row, 7]
         for i in range(size):
             g = direction * read_f64(g_at, i, 1)
             v_old = read_f64(v_at, i, 3)
@@ -357,39 +322,15 @@ def update_f64(addresses, chunks, first, last, scalars):
             theta_old = read_f64(theta_at, i, 0)
             # raw = g[t] / max(sqrt(v[t-1]), eps)
             raw = g / maximum(math.sqrt(v_old), eps)
-            # m[t] = beta1*m[t-1] + (1 - beta1)*n
-            m = where(k0, 0.0, beta1 * m_old + k1 * raw)
-            s0 = g * g
-            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
-            v = where(k0, s0, beta2 * v_old + k2 * s0)
+            # m[t] = b1*m[t-1] + (1 - b1)*n
+            m = b1 * m_old + k0 * raw
+            # v[t] = b2*v[t-1] + (1 - b2)*g[t]^2
+            v = b2 * v_old + k1 * (g * g)
             # theta[t] = theta[t-1] - lr*(if nesterov then led else m[t])
             theta = theta_old - lr * m
             write_f64(theta_at, i, theta, 0)
             write_f64(m_at, i, m, 2)
             write_f64(v_at, i, v, 3)
-
-
-@prologue
-def prepare_nesterov(hypers, t, direction, states, scalars):
-    """Step scalars, in float64: once a step for each row of hyperparameters."""
-    for row in range(t.size):
-        lr = hypers[row, 0]
-        beta1 = hypers[row, 1]
-        beta2 = hypers[row, 2]
-        eps = hypers[row, 3]
-        k0 = t[row] == 1.0
-        k1 = 1.0 - beta1
-        k2 = 1.0 - beta2
-        k3 = t[row] > 1.0
-        scalars[row, 0] = lr
-        scalars[row, 1] = beta1
-        scalars[row, 2] = beta2
-        scalars[row, 3] = eps
-        scalars[row, 4] = direction[row]
-        scalars[row, 5] = k0
-        scalars[row, 6] = k1
-        scalars[row, 7] = k2
-        scalars[row, 8] = k3
 
 
 @kernel
@@ -403,14 +344,12 @@ def update_nesterov_f32(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         lr = scalars[row, 0]
-        beta1 = scalars[row, 1]
-        beta2 = scalars[row, 2]
-        eps = scalars[row, 3]
-        direction = scalars[row, 4]
-        k0 = scalars[row, 5] != 0.0
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        b1 = scalars[row, 3]
+        b2 = scalars[row, 4]
+        k0 = scalars[row, 5]
         k1 = scalars[row, 6]
-        k2 = scalars[row, 7]
-        k3 = scalars[row, 8] != 0.0
         for i in range(size):
             g = direction * f64(read_f32(g_at, i, 1))
             v_old = f64(read_f32(v_at, i, 3))
@@ -418,14 +357,13 @@ def update_nesterov_f32(addresses, chunks, first, last, scalars):
             theta_old = f64(read_f32(theta_at, i, 0))
             # raw = g[t] / max(sqrt(v[t-1]), eps)
             raw = g / maximum(math.sqrt(v_old), eps)
-            s0 = k1 * raw
-            # m[t] = beta1*m[t-1] + (1 - beta1)*n
-            m = where(k0, 0.0, beta1 * m_old + s0)
-            s1 = g * g
-            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
-            v = where(k0, s1, beta2 * v_old + k2 * s1)
-            # led = if t > 1 then beta1*m[t] + (1 - beta1)*n else 0
-            led = where(k3, beta1 * m + s0, 0.0)
+            s1 = k0 * raw
+            # m[t] = b1*m[t-1] + (1 - b1)*n
+            m = b1 * m_old + s1
+            # v[t] = b2*v[t-1] + (1 - b2)*g[t]^2
+            v = b2 * v_old + k1 * (g * g)
+            # led = b1*m[t] + (1 - b1)*n
+            led = b1 * m + s1
             # theta[t] = theta[t-1] - lr*(if nesterov then led else m[t])
             theta = theta_old - lr * led
             write_f32(theta_at, i, f32(theta), 0)
@@ -444,14 +382,12 @@ def update_nesterov_f64(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         lr = scalars[row, 0]
-        beta1 = scalars[row, 1]
-        beta2 = scalars[row, 2]
-        eps = scalars[row, 3]
-        direction = scalars[row, 4]
-        k0 = scalars[row, 5] != 0.0
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        b1 = scalars[row, 3]
+        b2 = scalars[row, 4]
+        k0 = scalars[row, 5]
         k1 = scalars[row, 6]
-        k2 = scalars[row, 7]
-        k3 = scalars[row, 8] != 0.0
         for i in range(size):
             g = direction * read_f64(g_at, i, 1)
             v_old = read_f64(v_at, i, 3)
@@ -459,14 +395,13 @@ def update_nesterov_f64(addresses, chunks, first, last, scalars):
             theta_old = read_f64(theta_at, i, 0)
             # raw = g[t] / max(sqrt(v[t-1]), eps)
             raw = g / maximum(math.sqrt(v_old), eps)
-            s0 = k1 * raw
-            # m[t] = beta1*m[t-1] + (1 - beta1)*n
-            m = where(k0, 0.0, beta1 * m_old + s0)
-            s1 = g * g
-            # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
-            v = where(k0, s1, beta2 * v_old + k2 * s1)
-            # led = if t > 1 then beta1*m[t] + (1 - beta1)*n else 0
-            led = where(k3, beta1 * m + s0, 0.0)
+            s1 = k0 * raw
+            # m[t] = b1*m[t-1] + (1 - b1)*n
+            m = b1 * m_old + s1
+            # v[t] = b2*v[t-1] + (1 - b2)*g[t]^2
+            v = b2 * v_old + k1 * (g * g)
+            # led = b1*m[t] + (1 - b1)*n
+            led = b1 * m + s1
             # theta[t] = theta[t-1] - lr*(if nesterov then led else m[t])
             theta = theta_old - lr * led
             write_f64(theta_at, i, theta, 0)
@@ -494,7 +429,7 @@ LAYOUT = Layout(
                 State("v", key="exp_avg_sq", initial=0.0),
             ),
             scalar_states=(),
-            scalar_count=10,
+            scalar_count=9,
             first_step_only=False,
             uses_time=True,
             float32=(prepare_clipping, update_clipping_f32),
@@ -507,11 +442,11 @@ LAYOUT = Layout(
                 State("v", key="exp_avg_sq", initial=0.0),
             ),
             scalar_states=(),
-            scalar_count=11,
+            scalar_count=9,
             first_step_only=False,
             uses_time=True,
-            float32=(prepare_clipping_nesterov, update_clipping_nesterov_f32),
-            float64=(prepare_clipping_nesterov, update_clipping_nesterov_f64),
+            float32=(prepare_clipping, update_clipping_nesterov_f32),
+            float64=(prepare_clipping, update_clipping_nesterov_f64),
         ),
         (False, False): Variant(
             buffers=("theta", "g", "m", "v"),
@@ -520,8 +455,8 @@ LAYOUT = Layout(
                 State("v", key="exp_avg_sq", initial=0.0),
             ),
             scalar_states=(),
-            scalar_count=8,
-            first_step_only=True,
+            scalar_count=7,
+            first_step_only=False,
             uses_time=True,
             float32=(prepare, update_f32),
             float64=(prepare, update_f64),
@@ -533,11 +468,11 @@ LAYOUT = Layout(
                 State("v", key="exp_avg_sq", initial=0.0),
             ),
             scalar_states=(),
-            scalar_count=9,
+            scalar_count=7,
             first_step_only=False,
             uses_time=True,
-            float32=(prepare_nesterov, update_nesterov_f32),
-            float64=(prepare_nesterov, update_nesterov_f64),
+            float32=(prepare, update_nesterov_f32),
+            float64=(prepare, update_nesterov_f64),
         ),
     },
 )

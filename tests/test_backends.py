@@ -26,6 +26,9 @@ ULPS = {("accurate", Type.F32): 1, ("accurate", Type.F64): 64, ("fast", Type.F32
 for it. float32 storage: both round a float64 once, which differ in the last place at most. float64:
 the power of the C library against NumPy's, and what cancels after it. fast: a float32 chain."""
 
+CANCELLATION = {"msvag": 4, "padam": 4}
+"""How much further: a variance as the difference of two squares, a power of every element."""
+
 
 @pytest.mark.parametrize(("mode", "storage"), PRECISIONS, ids=lambda value: str(value))
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -46,9 +49,11 @@ def test_backends_agree_with_the_reference(setting: Setting, backend: str, mode:
                 scale = np.maximum(np.abs(wanted[name]), np.abs(old[name]))  # a step may lead to zero
                 scale = np.maximum(scale, 1e-2 if mode == "fast" else 1e-4).astype(array.dtype)
                 error = np.abs(array.astype(np.float64) - wanted[name].astype(np.float64)) / np.spacing(scale)
+                allowed = ULPS[mode, storage]
+                allowed *= 1 if allowed == 1 else CANCELLATION.get(setting[0], 1)
                 # a sum over thousands of elements may end in another last place, and all of them read it
-                limit = ULPS[mode, storage] * (8 if program.reductions else 1)
-                assert error.size == 0 or error.max() <= limit, (t, name, error.max())
+                allowed *= 8 if program.reductions else 1
+                assert error.size == 0 or error.max() <= allowed, (t, name, error.max())
         np.testing.assert_allclose(data.scalar_states, expected.scalar_states, rtol=1e-14)
         # from the same place again: what is compared is one step, not how errors grow
         data = expected.copy()

@@ -1,0 +1,203 @@
+"""The specs that pytorch_optimizer, timm or Keras have and torch has not, against these: 200 steps of tensors of
+every rank, and the states that have a name in both.
+
+Where a peer differs, the case's note says in what and why; a difference that is a bug of the peer's is refuted in
+`tests/bugs`.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import pytorch_optimizer as po
+import torch
+from pytorch_optimizer.base.optimizer import BaseOptimizer
+
+from optdsl.files import library_names
+from tests.support import peers
+from tests.support.parity import Case, Row, Stepper, Transcribed, rows
+
+NAME = "pytorch_optimizer 4.1.0"
+BOUND = {
+    torch.float64: 1e-12,
+    # Ours computes in float64 and rounds what it stores: 200 roundings of 2^-25 add up to some 2^-21, and a state
+    # that is itself the result of a division by another doubles that.
+    torch.float32: 1e-6,
+}
+
+
+class QHAdam(po.QHAdam):  # type: ignore[misc]
+    """With its sums of weights in float64: they are float32 whatever the parameters are."""
+
+    def init_group(self, group: dict[str, Any], **kwargs: Any) -> None:
+        super().init_group(group, **kwargs)
+        for p in group["params"]:
+            for key in ("beta1_weight", "beta2_weight"):
+                self.state[p][key] = self.state[p][key].double()
+
+
+def without_root_eps(cls: type[Any]) -> type[Any]:
+    """The class without the 1e-15 that it adds inside of the root."""
+    bound = partial(BaseOptimizer.apply_ams_bound, exp_avg_sq_eps=0.0)
+    return type(cls.__name__, (cls,), {"apply_ams_bound": staticmethod(bound)})
+
+
+def from_step_zero(cls: type[Any]) -> Callable[..., Stepper]:
+    """The class with its first step counted as 0."""
+
+    def make(params: Any, **options: Any) -> Stepper:
+        optimizer: Stepper = cls(params, **options)
+        optimizer.param_groups[0]["step"] = -1
+        return optimizer
+
+    return make
+
+
+def same(
+    spec: str, make: Callable[..., Any], *variants: dict[str, Any], note: str = "", **fixed: Any
+) -> Iterator[Case]:
+    """Cases whose options have the same names on both sides. `fixed` goes to the peer in all of them."""
+    for options in variants or ({},):
+        yield Case(spec, f"{NAME} {spec}", make, options, {"foreach": False, **fixed, **options}, note)
+
+
+ROOT = "the peer adds 1e-15 inside of the root: left out here"
+EARLY = ROOT + "; it adds eps before the correction, which 1e-30 does not show"
+
+CASES = [
+    *same(
+        "accsgd", po.AccSGD, {},
+        {"lr": 1e-2, "kappa": 50.0, "xi": 5.0, "constant": 0.5, "weight_decay": 0.1},
+    ),
+    *same("adamg", po.AdamG, {}, {"lr": 0.05, "betas": (0.5, 0.9, 0.8), "p": 0.5, "q": 0.4, "weight_decay": 0.1}),
+    *same("adamod", po.AdaMod, {}, {"betas": (0.5, 0.9, 0.8), "weight_decay": 0.1, "eps": 1e-3}),
+    *same(
+        "adapnm", without_root_eps(po.AdaPNM),
+        {}, {"ams_bound": False, "weight_decay": 0.1}, {"betas": (0.5, 0.9, 0.5), "eps": 1e-3},
+        note=ROOT,
+    ),
+    *same("adasmooth", po.AdaSmooth, {}, {"betas": (0.3, 0.9), "weight_decay": 0.1, "eps": 1e-3}),
+    *same("aggmo", po.AggMo, {}, {"betas": (0.1, 0.5, 0.9), "weight_decay": 0.1}),
+    *same(
+        "diffgrad", without_root_eps(po.DiffGrad),
+        {}, {"betas": (0.5, 0.9), "weight_decay": 0.1, "eps": 1e-3}, note=ROOT,
+    ),
+    *same("exadam", po.EXAdam, {}, {"betas": (0.5, 0.9), "weight_decay": 0.1, "eps": 1e-3}),
+    *same("ftrl", po.FTRL, {"beta": 1.0}, {"beta": 0.5, "lr": 0.1, "lambda_1": 0.5, "lambda_2": 0.1}),
+    *same("grams", po.Grams, {}, {"betas": (0.5, 0.9), "weight_decay": 0.1, "eps": 1e-3}),
+    *same(
+        "grokfast", po.GrokFastAdamW, {},
+        {"betas": (0.5, 0.9), "grokfast_alpha": 0.5, "grokfast_lamb": 0.5, "weight_decay": 0.1, "eps": 1e-3},
+        {"normalize_lr": False, "weight_decay": 0.1},
+    ),
+    *same("laprop", without_root_eps(po.LaProp), {"eps": 1e-30}, {"eps": 1e-30, "weight_decay": 0.1}, note=EARLY),
+    *same("msvag", po.MSVAG, {}, {"lr": 1e-3, "beta": 0.5}),
+    *same("padam", po.PAdam, {}, {"lr": 1e-2, "betas": (0.5, 0.9), "partial": 0.125, "weight_decay": 0.1},
+          {"partial": 0.5, "eps": 1e-3}),
+    *same(
+        "pid", po.PID, {"momentum": 0.9},
+        {"momentum": 0.5, "dampening": 0.5, "derivative": 2.0, "integral": 1.0, "weight_decay": 0.1},
+    ),
+    *same("pnm", po.PNM, {}, {"betas": (0.5, 0.5), "weight_decay": 0.1}),
+    *same(
+        "qhadam", QHAdam, {}, {"nus": (0.7, 1.0), "betas": (0.995, 0.999)},
+        {"nus": (0.5, 0.5), "weight_decay": 0.1, "eps": 1e-3},
+        note="the peer keeps its sums of weights in float32: in float64 here",
+    ),
+    *same("qhm", po.QHM, {}, {"momentum": 0.999, "nu": 0.7}, {"momentum": 0.5, "nu": 0.5, "weight_decay": 0.1}),
+    *same(
+        "sgdw", po.SGDW, {}, {"momentum": 0.9, "weight_decay": 0.1},
+        {"momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1},
+        {"momentum": 0.8, "nesterov": True, "weight_decay": 0.1}, {"dampening": 0.5},
+    ),
+    *same(
+        "srmm", from_step_zero(po.SRMM), {}, {"beta": 0.9, "memory_length": 30},
+        note="the peer counts the first step as the second (bugs/pytorch_optimizer_srmm.opt): counted right here",
+    ),
+    *same("tiger", po.Tiger, {}, {"beta": 0.5, "weight_decay": 0.1}),
+    Case(
+        "adamc", f"{NAME} AdamC", without_root_eps(po.AdamC),
+        {"eps": 1e-30, "weight_decay": 0.3}, {"eps": 1e-30, "weight_decay": 0.3, "normalized": True},
+        EARLY, schedule=True,
+    ),
+]  # fmt: skip
+
+
+def transcribed(
+    spec: str, peer: str, rule: Callable[..., Any], ours: dict[str, Any], theirs: dict[str, Any]
+) -> Case:
+    return Case(spec, f"{peer} (transcribed)", partial(Transcribed, rule), ours, theirs)
+
+
+CASES += [
+    transcribed(
+        "ftrl", "Keras Ftrl", peers.keras_ftrl,
+        {"lr": 0.1, "beta": 0.5, "lambda_1": 0.3, "lambda_2": 0.2, "initial_accumulator_value": 0.1},
+        {"lr": 0.1, "beta": 0.5, "l1": 0.3, "l2": 0.1},
+    ),
+    transcribed("laprop", "timm LaProp", peers.timm_laprop, {}, {"lr": 4e-4}),
+    transcribed(
+        "laprop", "timm LaProp", peers.timm_laprop,
+        *[{"lr": 0.01, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1}] * 2,
+    ),
+    transcribed("nadamw", "timm NAdamW", peers.timm_nadamw, {}, {"lr": 1e-3}),
+    transcribed(
+        "nadamw", "timm NAdamW", peers.timm_nadamw,
+        *[{"lr": 0.01, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1}] * 2,
+    ),
+    transcribed(
+        "adamc", "timm AdamW", peers.timm_adamc,
+        *[{"lr": 0.003, "max_lr": 0.01, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.3}] * 2,
+    ),
+    transcribed(
+        "qhadam", "qhoptim QHAdam", peers.qhoptim_qhadam,
+        *[{"lr": 0.01, "nus": (0.7, 0.9), "weight_decay": 0.1, "eps": 1e-3}] * 2,
+    ),
+    transcribed(
+        "proximal", "TensorFlow ProximalGradientDescent", peers.tensorflow_proximal,
+        *[{"lr": 0.01, "l1": 0.3, "l2": 0.1}] * 2,
+    ),
+]  # fmt: skip
+
+
+def penalised(params: list[torch.Tensor], *, l1: float, l2: float, **options: Any) -> Stepper:
+    """torch's SGD on a loss with the penalty written out, whose gradient autograd takes."""
+
+    class Penalised(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            with torch.enable_grad():
+                penalty = sum(l1 * p.abs().sum() + l2 / 2 * p.square().sum() for p in params)
+            for p, slope in zip(params, torch.autograd.grad(penalty, params), strict=True):  # type: ignore[arg-type]
+                p.grad = p.grad + slope
+            return super().step(closure)
+
+    return Penalised(params, **options)
+
+
+CASES += [
+    Case("sgd_l1", "torch 2.13 SGD with autograd's penalty", penalised, *[{"lr": 0.01, "l1": 0.3, "l2": 0.1}] * 2),
+]
+
+
+def parity() -> Iterator[Row]:
+    """Every case's largest differences: what the docs show."""
+    for case in CASES:
+        yield from rows(case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_path(case: Case) -> None:
+    for row in rows(case):
+        assert row.difference <= BOUND[row.dtype], (row.dtype, row.difference, case.note)
+
+
+def test_a_difference_is_seen() -> None:
+    """The comparison is no stronger than this: a relative change of an option by 1e-9 must show."""
+    case = next(case for case in CASES if case.spec == "aggmo")
+    changed = Case(case.spec, case.peer, case.make, {**case.ours, "lr": 1e-3 * (1 + 1e-9)}, case.theirs)
+    assert max(row.difference for row in rows(changed) if row.dtype is torch.float64) > 1e-12
+
+
+def test_state_is_shared() -> None:
+    """The names of states are the peer's, where the numbers are."""

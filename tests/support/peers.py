@@ -1,7 +1,7 @@
-"""Update rules of libraries that are too large to install for a test, in NumPy, line by line from their source.
+"""Update rules of libraries that are too large to install for a test, in NumPy, read from their source.
 
-Each is `rule(x, g, state, t, **options)`: the new parameters of one tensor; `state` is a dict of its own. They are
-independent of optdsl, and named as the library and the version that they were read in.
+Each is `rule(x, g, state, t, **options)`: the new parameters of one tensor; `state` is a dict of its own.
+They are independent of optdsl, and say in which library, version and file they were read.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def keras_ftrl(
     linear = linear + (g - (new**-power - accum**-power) / lr * x)
     quadratic = new**-power / lr + 2 * l2
     state.update(accum=new, linear=linear)
-    return (np.clip(linear, -l1, l1) - linear) / quadratic
+    return np.asarray((np.clip(linear, -l1, l1) - linear) / quadratic)
 
 
 def timm_laprop(

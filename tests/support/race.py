@@ -1,7 +1,7 @@
 """A spec and a peer side by side on the same numbers: how far apart they get.
 
 In: a `Case`, a spec of the library with options and what it is compared with, an optimizer class or a rule in
-plain NumPy (`support/peers.py`). Out: one `Row` per precision of ours, with the largest difference over all
+plain NumPy (`support/peers.py`). Out: one `Row` per precision of ours, with the largest difference over
 steps, tensors and shared state. The peer always computes in float64: what it rounds is not our concern.
 Nothing is asserted here; tests do that, and tables in the docs are made of the rows.
 """
@@ -18,6 +18,7 @@ import optdsl
 
 SHAPES = ((), (7,), (5, 3), (2, 3, 4), (2, 3, 2, 3))
 STEPS = 200
+COMPARED = frozenset((1, 2, 3, 5, 6, 10, 20, 50, 100, 150, STEPS))
 PRECISIONS = (torch.float64, torch.float32)
 Options = Mapping[str, Any]
 
@@ -53,6 +54,7 @@ class Row:
     case: Case
     dtype: torch.dtype
     difference: float  # largest, relative to the element and to the tensor's largest
+    states: frozenset[str]  # that were compared too
 
     @property
     def spec(self) -> str:
@@ -64,9 +66,7 @@ class Row:
 
 
 def tensors(dtype: torch.dtype) -> list[Tensor]:
-    """Every rank; numbers that float32 has, and away from zero: a decaying weight that reaches it moves by its
-    sign alone.
-    """
+    """Every rank; numbers that float32 has, away from zero: where a decay ends, only signs are left."""
     random = torch.Generator().manual_seed(0)
     drawn = [torch.randn(shape, generator=random) for shape in SHAPES]
     return [(value + value.sign() * 2).to(dtype).requires_grad_() for value in drawn]
@@ -95,6 +95,7 @@ def rows(case: Case) -> Iterator[Row]:
     }
     rates = {id(each): each.param_groups[0]["lr"] for each in (peer, *ours.values())}
     largest = dict.fromkeys(PRECISIONS, 0.0)
+    names: frozenset[str] = frozenset()
     for t, values in enumerate(gradients(), start=1):
         for each in (peer, *ours.values()):
             for p, value in zip(each.param_groups[0]["params"], values, strict=True):
@@ -102,22 +103,25 @@ def rows(case: Case) -> Iterator[Row]:
             if case.schedule:
                 each.param_groups[0]["lr"] = rates[id(each)] * (1 - t / (STEPS + 50))
             each.step()
+        if t not in COMPARED:
+            continue
         for dtype, parameters in found.items():
             for mine, theirs in zip(parameters, expected, strict=True):
-                pairs = [(mine.detach(), theirs.detach())]
+                pairs = {"theta": (mine.detach(), theirs.detach())}
                 if t in (1, STEPS):
-                    pairs += shared(ours[dtype].state[mine], peer.state[theirs])
-                largest[dtype] = max(largest[dtype], *(distance(*pair) for pair in pairs))
-    return (Row(case, dtype, largest[dtype]) for dtype in PRECISIONS)
+                    pairs |= shared(ours[dtype].state[mine], peer.state[theirs])
+                largest[dtype] = max(largest[dtype], *(distance(*pair) for pair in pairs.values()))
+                names |= pairs.keys()
+    return (Row(case, dtype, largest[dtype], names - {"theta"}) for dtype in PRECISIONS)
 
 
-def shared(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[tuple[Tensor, Tensor]]:
+def shared(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
     """What both keep under one name, but for counters."""
-    return [
-        (mine[key], theirs[key])
+    return {
+        key: (mine[key], theirs[key])
         for key in mine.keys() & theirs.keys()
         if key != "step" and isinstance(theirs[key], Tensor)
-    ]
+    }
 
 
 def distance(found: Tensor, expected: Tensor) -> float:

@@ -8,8 +8,8 @@
 #   # Optimization", ICLR 2018, Algorithm 1; Jain et al., "Accelerating Stochastic Gradient Descent", COLT 2018.
 #   #
 #   # A short and a long step, mixed. kappa is the ratio of the two, xi <= sqrt(kappa) the statistical
-#   # advantage; for 1 - alpha > 1, that is xi*constant^2 > kappa, it has no meaning. pytorch_optimizer follows
-#   # the authors' code.
+#   # advantage; with xi*constant^2 > kappa the averages have negative weights. pytorch_optimizer follows the
+#   # authors' code.
 #   optimizer AccSGD
 #
 #   hyper lr           = 1e-3  in [0, inf)

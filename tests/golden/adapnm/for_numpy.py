@@ -5,12 +5,12 @@
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
 #   # Xie, Yuan, Zhu & Sugiyama, "Positive-Negative Momentum: Manipulating Stochastic Gradient Noise to Improve
-#   # Generalization", ICML 2021, Algorithm 2.
+#   # Generalization", ICML 2021 (AdaPNM).
 #   #
 #   # pnm.opt in the place of Adam's first moment, with AMSGrad's maximum by default. The correction 1 - beta1^t
 #   # is Adam's; here a forgets with beta1^2 every second step, so that at t = 1 it is (1 - beta1^2) of the
 #   # gradient and the correction 1 + beta1 times too large (the refuted claim). pytorch_optimizer adds 1e-15
-#   # inside of the root and eps before the correction of v; this file does neither the one, and the other.
+#   # inside of the root and eps before the correction of v; this file does the second only.
 #   optimizer AdaPNM
 #
 #   hyper lr           = 1e-3   in [0, inf)
@@ -354,7 +354,7 @@ LAYOUT = Layout(
 
 class AdaPNM(ArrayOptimizer):
     """Xie, Yuan, Zhu & Sugiyama, "Positive-Negative Momentum: Manipulating Stochastic Gradient Noise to Improve
-    Generalization", ICML 2021, Algorithm 2.
+    Generalization", ICML 2021 (AdaPNM).
 
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 

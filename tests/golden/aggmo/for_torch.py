@@ -4,8 +4,7 @@
 #
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
-#   # Lucas, Sun, Zemel & Grosse, "Aggregated Momentum: Stability Through Passive Damping", ICLR 2019, equation
-#   # (4).
+#   # Lucas, Sun, Zemel & Grosse, "Aggregated Momentum: Stability Through Passive Damping", ICLR 2019.
 #   #
 #   # K velocities with their own damping, whose mean is the step; here K = 3 with the paper's betas 0, 0.9,
 #   # 0.99. pytorch_optimizer takes any number of betas (and keys its buffers by their values); the authors keep
@@ -167,8 +166,7 @@ LAYOUT = Layout(
 
 
 class AggMo(FusedOptimizer):
-    """Lucas, Sun, Zemel & Grosse, "Aggregated Momentum: Stability Through Passive Damping", ICLR 2019, equation
-    (4).
+    """Lucas, Sun, Zemel & Grosse, "Aggregated Momentum: Stability Through Passive Damping", ICLR 2019.
 
     params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
 

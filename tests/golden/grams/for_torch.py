@@ -8,7 +8,7 @@
 #   # (arXiv:2412.17107), Algorithm 1.
 #   #
 #   # Adam says how far, the gradient which way. With a gradient that keeps its sign it is Adam.
-#   # pytorch_optimizer follows the paper (before 4.0 it left m uncorrected), decay included.
+#   # pytorch_optimizer follows the paper, decay included.
 #   optimizer Grams
 #
 #   hyper lr           = 1e-3   in [0, inf)

@@ -4,13 +4,14 @@
 #
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
-#   # Balles & Hennig, "Dissecting Adam: The Sign, Magnitude and Variance of Stochastic Gradients", ICML 2018,
-#   # Algorithm 2 (M-SVAG).
+#   # Balles & Hennig, "Dissecting Adam: The Sign, Magnitude and Variance of Stochastic Gradients", ICML 2018
+#   # (M-SVAG).
 #   #
 #   # Momentum, made smaller where the variance of the gradients is large against their mean; no square root and
-#   # no eps. rho is the part of the variance that is left in the average: 1 at first, where the paper bounds it
-#   # by 0.9999. Where the average is 0 nothing moves (the authors' code: 0/0 is 0). pytorch_optimizer follows
-#   # the authors' code from 4.0 on; 3.9 had another rho.
+#   # no eps. rho is the part of the variance that is left in the average. At first it is 1 and the variance of
+#   # one gradient 0: the authors' code and pytorch_optimizer bound rho by 0.9999 and divide what rounding
+#   # leaves of the variance by 1e-4; here rho is 0 then, which gives the same step without that. Where the
+#   # average is 0 nothing moves (the authors' code: 0/0 is 0).
 #   optimizer MSVAG
 #
 #   hyper lr   = 1e-2  in [0, inf)
@@ -23,7 +24,7 @@
 #   v[t] = beta*v[t-1] + (1 - beta)*g[t]^2
 #   mhat = m[t] / (1 - beta^t)
 #   vhat = v[t] / (1 - beta^t)
-#   rho = min(0.9999, (1 - beta)*(1 + beta^t) / ((1 + beta)*(1 - beta^t)))
+#   rho = if t == 1 then 0 else min(0.9999, (1 - beta)*(1 + beta^t) / ((1 + beta)*(1 - beta^t)))
 #   s = max(0, vhat - mhat^2) / (1 - rho)   # the variance; rounding may take it below 0
 #   power = mhat^2 + rho*s
 #   factor = if power > 0 then mhat^2 / power else 0
@@ -55,8 +56,8 @@ def prepare_f32(hypers, t, direction, states, scalars):
         s0 = 1.0 - beta
         s1 = power(beta, t[row])
         s2 = 1.0 - s1
-        # rho = min(0.9999, (1 - beta)*(1 + beta^t) / ((1 + beta)*(1 - beta^t)))
-        rho = minimum(0.9999, s0 * (1.0 + s1) / ((1.0 + beta) * s2))
+        # rho = if t == 1 then 0 else min(0.9999, (1 - beta)*(1 + beta^t) / ((1 + beta)*(1 - beta^t)))
+        rho = where(t[row] == 1.0, 0.0, minimum(0.9999, s0 * (1.0 + s1) / ((1.0 + beta) * s2)))
         k2 = 1.0 - rho
         k1_inverse = 1.0 / s2
         k2_inverse = 1.0 / k2
@@ -122,8 +123,8 @@ def prepare_f64(hypers, t, direction, states, scalars):
         s0 = 1.0 - beta
         s1 = power(beta, t[row])
         s2 = 1.0 - s1
-        # rho = min(0.9999, (1 - beta)*(1 + beta^t) / ((1 + beta)*(1 - beta^t)))
-        rho = minimum(0.9999, s0 * (1.0 + s1) / ((1.0 + beta) * s2))
+        # rho = if t == 1 then 0 else min(0.9999, (1 - beta)*(1 + beta^t) / ((1 + beta)*(1 - beta^t)))
+        rho = where(t[row] == 1.0, 0.0, minimum(0.9999, s0 * (1.0 + s1) / ((1.0 + beta) * s2)))
         k2 = 1.0 - rho
         scalars[row, 0] = lr
         scalars[row, 1] = beta
@@ -204,8 +205,8 @@ LAYOUT = Layout(
 
 
 class MSVAG(FusedOptimizer):
-    """Balles & Hennig, "Dissecting Adam: The Sign, Magnitude and Variance of Stochastic Gradients", ICML 2018,
-    Algorithm 2 (M-SVAG).
+    """Balles & Hennig, "Dissecting Adam: The Sign, Magnitude and Variance of Stochastic Gradients", ICML 2018
+    (M-SVAG).
 
     params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
 

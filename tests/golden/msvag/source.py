@@ -7,8 +7,8 @@ def prepare(hypers, t, direction, states, scalars):
         s0 = 1.0 - beta
         s1 = power(beta, t[row])
         s2 = 1.0 - s1
-        # rho = min(0.9999, (1 - beta)*(1 + beta^t) / ((1 + beta)*(1 - beta^t)))
-        rho = minimum(0.9999, s0 * (1.0 + s1) / ((1.0 + beta) * s2))
+        # rho = if t == 1 then 0 else min(0.9999, (1 - beta)*(1 + beta^t) / ((1 + beta)*(1 - beta^t)))
+        rho = where(t[row] == 1.0, 0.0, minimum(0.9999, s0 * (1.0 + s1) / ((1.0 + beta) * s2)))
         k2 = 1.0 - rho
         k1_inverse = 1.0 / s2
         k2_inverse = 1.0 / k2

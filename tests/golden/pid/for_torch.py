@@ -5,7 +5,7 @@
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
 #   # An, Wang, Sun, Xu, Dai & Zhang, "A PID Controller Approach for Stochastic Optimization of Deep Networks",
-#   # CVPR 2018, equations (13) to (15).
+#   # CVPR 2018.
 #   #
 #   # Momentum is an integral controller; this adds the gradient (P) and its smoothed change (D).
 #   # pytorch_optimizer dampens the first gradient in the integral, the authors' code does not; with momentum =
@@ -179,7 +179,7 @@ LAYOUT = Layout(
 
 class PID(FusedOptimizer):
     """An, Wang, Sun, Xu, Dai & Zhang, "A PID Controller Approach for Stochastic Optimization of Deep Networks",
-    CVPR 2018, equations (13) to (15).
+    CVPR 2018.
 
     params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
 

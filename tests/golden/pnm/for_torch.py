@@ -5,7 +5,7 @@
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
 #   # Xie, Yuan, Zhu & Sugiyama, "Positive-Negative Momentum: Manipulating Stochastic Gradient Noise to Improve
-#   # Generalization", ICML 2021, Algorithm 1.
+#   # Generalization", ICML 2021, with stochastic gradients.
 #   #
 #   # Two averages, of every second gradient each; one counts with 1 + beta0 and the other with -beta0, which
 #   # adds noise without adding to the step, and the sum is divided by the noise's length. pytorch_optimizer
@@ -188,7 +188,7 @@ LAYOUT = Layout(
 
 class PNM(FusedOptimizer):
     """Xie, Yuan, Zhu & Sugiyama, "Positive-Negative Momentum: Manipulating Stochastic Gradient Noise to Improve
-    Generalization", ICML 2021, Algorithm 1.
+    Generalization", ICML 2021, with stochastic gradients.
 
     params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
 

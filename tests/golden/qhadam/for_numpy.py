@@ -4,14 +4,13 @@
 #
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
-#   # Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019, section 4.3, Algorithm 3.
+#   # Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019 (QHAdam).
 #   #
 #   # Both moments are mixed with the gradient at hand. nu = (1, 1) is Adam; nu = (beta1, 1) is NAdam, but for
 #   # the correction of its bias. The authors' code and pytorch_optimizer keep the corrected averages, with the
 #   # sums of weights in two more states (pytorch_optimizer: in float32); the same numbers as here, so `exp_avg`
 #   # there is m / (1 - beta1^t). Weight decay as in both: an L2 penalty. nu2 <= 1 is required (the paper: it
-#   # may be larger), since beyond it what is under the root can be negative: pytorch_optimizer 3.9 returned NaN
-#   # then.
+#   # may be larger), since beyond it what is under the root can be negative.
 #   optimizer QHAdam
 #
 #   hyper lr           = 1e-3   in [0, inf)
@@ -243,7 +242,7 @@ LAYOUT = Layout(
 
 
 class QHAdam(ArrayOptimizer):
-    """Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019, section 4.3, Algorithm 3.
+    """Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019 (QHAdam).
 
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 

@@ -4,7 +4,7 @@
 #
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
-#   # Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019, equations (3) and (4).
+#   # Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019, section 3.
 #   #
 #   # A weighted mean of a momentum step and a plain one: nu = 0 is gradient descent, nu = 1 is momentum whose
 #   # buffer is an average, nu = momentum is Nesterov's (section 4.2). pytorch_optimizer follows the paper, with
@@ -145,7 +145,7 @@ LAYOUT = Layout(
 
 
 class QHM(FusedOptimizer):
-    """Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019, equations (3) and (4).
+    """Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019, section 3.
 
     params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
 

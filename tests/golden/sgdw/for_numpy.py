@@ -8,8 +8,8 @@
 #   #
 #   # The paper keeps lr inside of the buffer and decays by its schedule multiplier times weight_decay, without
 #   # lr; pytorch_optimizer and timm keep lr outside, as torch's SGD does, and decay by lr*weight_decay. Their
-#   # buffer starts as the first gradient, which is therefore never dampened (see sgd.opt). Until version 3.10
-#   # the two code paths of pytorch_optimizer disagreed (issue 519). This file follows both libraries.
+#   # buffer starts as the first gradient, which is therefore never dampened (see sgd.opt). The two code paths
+#   # of pytorch_optimizer once disagreed about that (issue 519). This file follows both libraries.
 #   optimizer SGDW
 #
 #   hyper lr           = 1e-4  in [0, inf)

@@ -90,7 +90,7 @@ CASES = [
         {}, {"ams_bound": False, "weight_decay": 0.1}, {"betas": (0.5, 0.9, 0.5), "eps": 1e-3},
         note=ROOT,
     ),
-    *same("adasmooth", po.AdaSmooth, {}, {"betas": (0.3, 0.9), "weight_decay": 0.1, "eps": 1e-3}),
+    *same("adasmooth", po.AdaSmooth, {}, {"betas": (0.3, 0.9), "eps": 1e-3}),
     *same("aggmo", po.AggMo, {}, {"betas": (0.1, 0.5, 0.9), "weight_decay": 0.1}),
     *same(
         "diffgrad", without_root_eps(po.DiffGrad),

@@ -5,16 +5,14 @@ def prepare(hypers, t, direction, states, scalars):
         lr = hypers[row, 0]
         beta1 = hypers[row, 1]
         beta2 = hypers[row, 2]
-        weight_decay = hypers[row, 3]
-        eps = hypers[row, 4]
+        eps = hypers[row, 3]
         k0 = 1.0 - beta2
         k1 = beta2 - beta1
         scalars[row, 0] = lr
-        scalars[row, 1] = weight_decay
-        scalars[row, 2] = eps
-        scalars[row, 3] = direction[row]
-        scalars[row, 4] = k0
-        scalars[row, 5] = k1
+        scalars[row, 1] = eps
+        scalars[row, 2] = direction[row]
+        scalars[row, 3] = k0
+        scalars[row, 4] = k1
 
 
 @kernel
@@ -30,20 +28,17 @@ def update(addresses, chunks, first, last, scalars):
         n_at = addresses[tensor, 4] + offset
         v_at = addresses[tensor, 5] + offset
         lr = scalars[row, 0]
-        weight_decay = scalars[row, 1]
-        eps = scalars[row, 2]
-        direction = scalars[row, 3]
-        k0 = scalars[row, 4]
-        k1 = scalars[row, 5]
+        eps = scalars[row, 1]
+        direction = scalars[row, 2]
+        k0 = scalars[row, 3]
+        k1 = scalars[row, 4]
         for i in range(size):
-            g = direction * f64(read_f32(g_at, i, 1))
             theta_old = f64(read_f32(theta_at, i, 0))
             old_old = f64(read_f32(old_at, i, 2))
             s_old = f64(read_f32(s_at, i, 3))
             n_old = f64(read_f32(n_at, i, 4))
             v_old = f64(read_f32(v_at, i, 5))
-            # d = g[t] + weight_decay*theta[t-1]
-            d = g + weight_decay * theta_old
+            g = direction * f64(read_f32(g_at, i, 1))
             # moved = theta[t-1] - old[t-1]
             moved = theta_old - old_old
             # s[t] = s[t-1] + moved
@@ -52,13 +47,13 @@ def update(addresses, chunks, first, last, scalars):
             n = n_old + abs(moved)
             # ratio = abs(s[t]) / (n[t] + eps)
             ratio = abs(s) / (n + eps)
-            # c = clip(1 - beta2 + (beta2 - beta1)*ratio, 0, 1)
-            c = minimum(maximum(k0 + k1 * ratio, 0.0), 1.0)
+            # c = 1 - beta2 + (beta2 - beta1)*ratio
+            c = k0 + k1 * ratio
             s0 = c * c
-            # v[t] = (1 - c^2)*v[t-1] + c^2*d^2
-            v = (1.0 - s0) * v_old + s0 * (d * d)
-            # theta[t] = theta[t-1] - lr*d / sqrt(v[t] + eps)
-            theta = theta_old - lr * d / math.sqrt(v + eps)
+            # v[t] = (1 - c^2)*v[t-1] + c^2*g[t]^2
+            v = (1.0 - s0) * v_old + s0 * (g * g)
+            # theta[t] = theta[t-1] - lr*g[t] / sqrt(v[t] + eps)
+            theta = theta_old - lr * g / math.sqrt(v + eps)
             write_f32(theta_at, i, f32(theta), 0)
             write_f32(old_at, i, f32(theta_old), 2)
             write_f32(s_at, i, f32(s), 3)

@@ -52,8 +52,8 @@ def update(addresses, chunks, first, last, scalars):
             # vhat = v[t] / (1 - beta^t)
             vhat = v * k1_inverse
             s3 = mhat * mhat
-            # s = max(0, vhat - mhat^2) / (1 - rho)
-            s = maximum(0.0, vhat - s3) * k2_inverse
+            # s = (vhat - mhat^2) / (1 - rho)
+            s = (vhat - s3) * k2_inverse
             # power = mhat^2 + rho*s
             power_ = s3 + rho * s
             # factor = if power > 0 then mhat^2 / power else 0

@@ -10,7 +10,8 @@
 #   # `partial` is the paper's p, from 0 (momentum) to 1/2 (Adam); the paper takes 1/8, the code 1/4. The
 #   # paper's v is a maximum (AMSGrad) and nothing is corrected; the authors' code and pytorch_optimizer correct
 #   # m and v as Adam does, and both correct v by sqrt(1 - beta2^t) whatever p is, which is right for p = 1/2
-#   # only: by the claims below the early steps at p < 1/2 are too short. This file follows the code.
+#   # only (the claim below): v^p wants (1 - beta2^t)^p, so with p < 1/2 the early steps are too short. This
+#   # file follows the code.
 #   optimizer PAdam
 #
 #   hyper lr           = 0.1    in [0, inf)

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from tests import test_against_optax, test_against_torch
+from tests import test_against_optax, test_against_pytorch_optimizer, test_against_torch
 from tests.support.parity import Row
 
 PAGE = Path(__file__).parents[1] / "docs" / "parity.md"
-AGAINST = (test_against_torch, test_against_optax)
+AGAINST = (test_against_torch, test_against_optax, test_against_pytorch_optimizer)
 
 HEAD = """\
 # Parity
@@ -34,7 +34,9 @@ def written(rows: Iterable[Row]) -> str:
 
 
 def main() -> None:
-    versions = ", ".join(f"{name} {version(name).partition('+')[0]}" for name in ("torch", "optax"))
+    versions = ", ".join(
+        f"{name} {version(name).partition('+')[0]}" for name in ("torch", "optax", "pytorch_optimizer")
+    )
     rows = [row for module in AGAINST for row in module.rows()]
     PAGE.write_text(HEAD.format(versions=versions) + written(rows), encoding="utf-8")
 

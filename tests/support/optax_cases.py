@@ -26,7 +26,8 @@ class Case:
     """A spec and a function of optax, each with its options.
 
     `later`: our options after the first step. `derived`: what optax's path has to be, given ours, where
-    optax is wrong. `rtol`: what optax's own rounding asks for.
+    optax is wrong. `rtol`: what optax's own rounding asks for; `stored`: what float32 parameters do to a rule
+    that adds up how far they have come.
     """
 
     spec: str
@@ -36,6 +37,7 @@ class Case:
     later: Options = field(default_factory=dict)
     derived: Callable[[Tensors], Tensors] = lambda path: path
     rtol: float = 1e-12
+    stored: float = 0.0
     note: str = ""
 
     def __str__(self) -> str:
@@ -284,5 +286,53 @@ CASES = [
         {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.1, "eps": 1e-3},
         {"learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.1, "eps": 1e-3},
         rtol=1e-7, note=ROOT,
+    ),
+    *same(
+        "lamb", "lamb",
+        ({}, LR),
+        ({**UPDATED, "weight_decay": 0.1}, {**UPDATED_THERE, "weight_decay": 0.1}),
+    ),
+    *same(
+        "lars", "lars",
+        ({"lr": 0.1}, {"learning_rate": 0.1, "eps": 1e-8}),
+        (
+            {"lr": 0.1, "momentum": 0.5, "weight_decay": 0.1, "trust_coefficient": 0.1, "eps": 1e-3,
+             "nesterov": True},
+            {"learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.1, "trust_coefficient": 0.1,
+             "eps": 1e-3, "nesterov": True},
+        ),
+    ),
+    *same("fromage", "fromage", ({}, {"learning_rate": 1e-2})),
+    *same(
+        "novograd", "novograd",
+        ({}, LR),
+        ({**UPDATED, "weight_decay": 0.1}, {**UPDATED_THERE, "weight_decay": 0.1}),
+    ),
+    *same("dog", "dog", ({}, {}), ({"lr": 0.5, "r_eps": 1e-3, "eps": 1e-3, "weight_decay": 0.1},
+          {"learning_rate": 0.5, "init_step": ("heuristic", 1e-3), "eps": 1e-3, "weight_decay": 0.1})),
+    Case("dowg", "dowg", stored=1e-3),
+    Case(
+        "dowg", "dowg",
+        {"lr": 0.5, "eps": 1e-3, "weight_decay": 0.1},
+        {"learning_rate": 0.5, "eps": 1e-3, "weight_decay": 0.1},
+        stored=1e-3,
+    ),
+    *same(
+        "prodigy", "prodigy",
+        ({}, {}),
+        (
+            {"lr": 0.5, "betas": (0.8, 0.99), "eps": 1e-3, "d0": 1e-3, "d_coef": 2, "weight_decay": 0.1},
+            {"learning_rate": 0.5, "betas": (0.8, 0.99), "eps": 1e-3, "estim_lr0": 1e-3, "estim_lr_coef": 2.0,
+             "weight_decay": 0.1},
+        ),
+        ({"safeguard_warmup": True, "d0": 1e-3}, {"safeguard_warmup": True, "estim_lr0": 1e-3}),
+    ),
+    *same(
+        "dadapt_adamw", "dadapt_adamw",
+        ({}, {}),
+        (
+            {"lr": 0.5, "betas": (0.8, 0.99), "eps": 1e-3, "d0": 1e-3, "weight_decay": 0.1},
+            {"learning_rate": 0.5, "betas": (0.8, 0.99), "eps": 1e-3, "estim_lr0": 1e-3, "weight_decay": 0.1},
+        ),
     ),
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """A spec and a peer side by side on the same numbers: how far apart they get.
 
 In: a `Case`, a spec of the library with options and what it is compared with, an optimizer class or a rule in
-plain NumPy (`support/peers.py`). Out: one `Row` per precision of ours, with the largest difference over
-steps, tensors and shared state. The peer always computes in float64: what it rounds is not our concern.
+plain NumPy (`support/peers.py`). Out: a `Difference` for each precision of ours, the largest over all steps,
+tensors and shared state. The peer always computes in float64: what it rounds is not our concern.
 Nothing is asserted here; tests do that, and tables in the docs are made of the rows.
 """
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import optdsl
+from tests.support import parity
 
 SHAPES = ((), (7,), (5, 3), (2, 3, 4), (2, 3, 2, 3))
 STEPS = 200
@@ -44,13 +45,16 @@ class Case:
     note: str = ""
     schedule: bool = False  # whether lr falls during the run
 
+    def row(self, apart: float) -> parity.Row:
+        return parity.Row(self.spec, self.peer, parity.told(self.ours), apart, self.note)
+
     def __str__(self) -> str:
         peer = self.peer.split()[0]
         return "-".join([self.spec, peer, *(f"{name}={value}" for name, value in self.ours.items())])
 
 
 @dataclass(frozen=True)
-class Row:
+class Difference:
     case: Case
     dtype: torch.dtype
     difference: float  # largest, relative to the element and to the tensor's largest
@@ -85,7 +89,7 @@ def gradients() -> Iterator[list[Tensor]]:
     return ([gradient(shape) for shape in SHAPES] for _ in range(STEPS))
 
 
-def rows(case: Case) -> Iterator[Row]:
+def differences(case: Case) -> Iterator[Difference]:
     """One run of the peer, next to one of ours for each precision."""
     expected = tensors(torch.float64)
     peer = case.make(expected, **case.theirs)
@@ -112,7 +116,7 @@ def rows(case: Case) -> Iterator[Row]:
                     pairs |= shared(ours[dtype].state[mine], peer.state[theirs])
                 largest[dtype] = max(largest[dtype], *(distance(*pair) for pair in pairs.values()))
                 names |= pairs.keys()
-    return (Row(case, dtype, largest[dtype], names - {"theta"}) for dtype in PRECISIONS)
+    return (Difference(case, dtype, largest[dtype], names - {"theta"}) for dtype in PRECISIONS)
 
 
 def shared(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:

@@ -4,13 +4,13 @@
 #
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
-#   # You, Li, Reddi, Hseu, Kumar, Bhojanapalli, Song, Demmel, Keutzer & Hsieh, "Large Batch Optimization for Deep
-#   # Learning: Training BERT in 76 minutes", ICLR 2020, Algorithm 2, with phi(x) = x.
+#   # You, Li, Reddi, Hseu, Kumar, Bhojanapalli, Song, Demmel, Keutzer & Hsieh, "Large Batch Optimization for
+#   # Deep Learning: Training BERT in 76 minutes", ICLR 2020, Algorithm 2, with phi(x) = x.
 #   #
-#   # optax.lamb is the same, with the ratio 1 where a norm is zero, as here; its eps is 1e-6 and its decay 0, the
-#   # paper's code has 0.01. Some libraries clip the ratio (timm, pytorch_optimizer), Keras has eps = 1e-7. The
-#   # ratio makes the length of the step lr*norm(theta) for every tensor. eps > 0 is required: at g = 0 the first
-#   # step would be 0/0.
+#   # optax.lamb is the same, with the ratio 1 where a norm is zero, as here; its eps is 1e-6 and its decay 0,
+#   # the paper's code has 0.01. Some libraries clip the ratio (timm, pytorch_optimizer), Keras has eps = 1e-7.
+#   # The ratio makes the length of the step lr*norm(theta) for every tensor. eps > 0 is required: at g = 0 the
+#   # first step would be 0/0.
 #   optimizer LAMB
 #
 #   hyper lr           = 1e-3   in [0, inf)
@@ -377,8 +377,8 @@ LAYOUT = Layout(
 
 
 class LAMB(ArrayOptimizer):
-    """You, Li, Reddi, Hseu, Kumar, Bhojanapalli, Song, Demmel, Keutzer & Hsieh, "Large Batch Optimization for Deep
-    Learning: Training BERT in 76 minutes", ICLR 2020, Algorithm 2, with phi(x) = x.
+    """You, Li, Reddi, Hseu, Kumar, Bhojanapalli, Song, Demmel, Keutzer & Hsieh, "Large Batch Optimization for
+    Deep Learning: Training BERT in 76 minutes", ICLR 2020, Algorithm 2, with phi(x) = x.
 
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 

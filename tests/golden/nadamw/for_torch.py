@@ -7,11 +7,11 @@
 #   # Dozat, "Incorporating Nesterov Momentum into Adam", ICLR Workshop 2016, Algorithm 2 with a constant mu, and
 #   # the decay of Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
 #   #
-#   # Nadam without a schedule of momentum: optax's `nadam` (weight_decay = 0) and `nadamw`, MLCommons' and timm's
-#   # NAdamW. With the schedule, as torch has it, it is nadam.opt. Neither has the paper's factor beta2 on vhat.
-#   # mhat is not unbiased (see the refuted claim): of a constant gradient it is 1.47 times at the first step
-#   # with beta1 = 0.9, and 1 in the end. eps > 0 is required (optax also takes 0): at g = 0 the first step would
-#   # be 0/0.
+#   # Nadam without a schedule of momentum: optax's `nadam` (weight_decay = 0) and `nadamw`. With the schedule, as
+#   # torch has it, it is nadam.opt; with one correction for both parts, as timm and MLCommons have it,
+#   # nadamw_timm.opt. None has the paper's factor beta2 on vhat. mhat is not unbiased (see the refuted claim): of
+#   # a constant gradient it is 1.47 times at the first step with beta1 = 0.9, and 1 in the end. eps > 0 is
+#   # required (optax also takes 0): at g = 0 the first step would be 0/0.
 #   optimizer NAdamW
 #
 #   hyper lr           = 2e-3   in [0, inf)

@@ -15,9 +15,10 @@ from optdsl.checks.algebra import Algebra, NoFormError, cases
 from optdsl.checks.context import Context
 from optdsl.checks.interval import Interval
 from optdsl.checks.rational import BudgetError, Rational
+from optdsl.checks.relation import Lazy
 from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, replay, show, surely_different
 from optdsl.checks.verdict import Outcome, Verdict, Witness
-from optdsl.checks.walk import NEW_THETA, TIME, Key, inputs, run_step
+from optdsl.checks.walk import NEW_THETA, TIME, Key, inputs
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Hyper, Number, Optimizer, Ref, Role, State
 from optdsl.language.specialise import specialise
 
@@ -190,25 +191,27 @@ def _same_step(a: Optimizer, b: Optimizer, shared: set[str], *, first: bool) -> 
     if first:
         facts[TIME] = Interval(Fraction(1), Fraction(1), False, False)
 
-    def differences(algebra: Algebra) -> list[Rational]:
+    compared = [NEW_THETA, *((name, Age.NEW) for name in sorted(shared))]
+    count = len(compared) + (a.query is not None)
+
+    def difference(algebra: Algebra, i: int) -> Rational:
         keys = dict.fromkeys((*inputs(a), *inputs(b)))
         values = {
             key: algebra.number(Fraction(1)) if first and key == TIME else algebra.symbol(key) for key in keys
         }
-        left = run_step(a, algebra, dict(values), first=first)
-        right = run_step(b, algebra, dict(values), first=first)
-        compared = [NEW_THETA, *((name, Age.NEW) for name in sorted(shared))]
-        found = [left[key] - right[key] for key in compared]
-        if a.query is not None and b.query is not None:
-            found.append(algebra.evaluate(a.query, left) - algebra.evaluate(b.query, right))
-        return found
+        left = Lazy(a, algebra, dict(values), first=first)
+        right = Lazy(b, algebra, dict(values), first=first)
+        if i == len(compared):
+            assert a.query is not None
+            assert b.query is not None
+            return algebra.evaluate(a.query, left) - algebra.evaluate(b.query, right)
+        return left[compared[i]] - right[compared[i]]
 
-    count = 1 + len(shared) + (a.query is not None)
     try:
         return all(
             algebra.vanishes(value)
             for i in range(count)
-            for algebra, value in cases(facts, lambda algebra, i=i: differences(algebra)[i])  # type: ignore[misc]
+            for algebra, value in cases(facts, lambda algebra, i=i: difference(algebra, i))  # type: ignore[misc]
         )
     except (BudgetError, NoFormError):
         return False

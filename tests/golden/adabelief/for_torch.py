@@ -7,9 +7,9 @@
 #   # Zhuang, Tang, Ding, Tatikonda, Dvornek, Papademetris & Duncan, "AdaBelief Optimizer: Adapting Stepsizes by
 #   # the Belief in Observed Gradients", NeurIPS 2020, Algorithm 2.
 #   #
-#   # s averages (g - m[t])^2, with the new m (optax had the old one until 2024), and eps joins s at every step,
-#   # so it adds up to eps/(1 - beta2): paper, the authors' code and optax agree, TensorFlow Addons too. The
-#   # authors' code uses one eps for both places: eps_root = eps. It also has `rectify` (on by default, see
+#   # s averages (g - m[t])^2, with the new m (optax had the old one until its PR #1130), and eps joins s at
+#   # every step, so it adds up to eps/(1 - beta2): paper, the authors' code and optax agree. The authors' code
+#   # uses one eps for both places: eps_root = eps. It also has `rectify` (on by default, see
 #   # radam.opt) and `amsgrad`; optax has `nesterov`, and no decay. Decay is decoupled, as in the authors' code.
 #   optimizer AdaBelief
 #

@@ -9,7 +9,7 @@
 #   # Adam's numerator and alpha times a much slower average, which is not corrected for its start at zero, on
 #   # purpose. Both grow into their last values: alpha linearly over alpha_warmup steps, beta3 from beta1 over
 #   # beta3_warmup steps such that its half-life grows linearly (0: no warm-up). The authors' code has alpha = 2,
-#   # the paper's experiments 8, optax 5; it adds 1e-8 to the betas whose logarithm it takes. optax takes
+#   # optax 5; the code adds 1e-8 to the betas whose logarithm it takes. optax takes
 #   # schedules for alpha and beta3 and calls them with t - 1. eps > 0 is required (both also take 0): at g = 0
 #   # the first step would be 0/0.
 #   optimizer AdEMAMix

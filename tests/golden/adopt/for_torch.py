@@ -10,7 +10,8 @@
 #   # The gradient is divided by the root of v[t-1], which it is not part of, and only then enters m. The first
 #   # gradient only starts v: nothing moves. Then it is clipped to (t-1)^(1/4), in the paper since November 2024
 #   # and by default in the authors' code and optax; `clipping = false` is the first version. optax has
-#   # `nesterov`, which the paper has not, and no decay; the authors' code has an L2 or a decoupled one.
+#   # `nesterov`, which the paper has not, and no decay; the authors' code has an L2 or a decoupled one, and a
+#   # version of it lets m start as the first divided gradient, with a floor of 0.9^(t-2) in place of the clip.
 #   optimizer ADOPT
 #
 #   hyper lr    = 1e-3    in [0, inf)

@@ -8,9 +8,9 @@
 #   # Algorithm 2 (COCOB-Backprop).
 #   #
 #   # Every weight is a gambler who bets on the sign of the next -g, from where the weight started: there is no
-#   # learning rate. optax has one all the same (1): it multiplies the gradient, and changes nothing but what eps
-#   # weighs against (see the claim). wealth is eps at first, as in optax; the paper starts L at 0, where the
-#   # first step is 0/0 while g = 0. weight_decay is an L2 penalty, as in optax; the paper has none.
+#   # learning rate. optax has one all the same (1): it multiplies the gradient, so that eps = 2e-8 with lr = 2 is
+#   # eps = 1e-8 with lr = 1. L is eps at first, as in optax; the paper starts it at 0, where a step is 0/0 as
+#   # long as g = 0. weight_decay is an L2 penalty, as in optax; the paper has none.
 #   optimizer COCOB
 #
 #   hyper lr           = 1     in (0, inf)

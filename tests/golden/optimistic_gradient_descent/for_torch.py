@@ -5,9 +5,9 @@
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
 #   # Popov, "A modification of the Arrow-Hurwicz method for search of saddle points", Mathematical Notes 1980;
-#   # Daskalakis, Ilyas, Syrgkanis & Zeng, "Training GANs with Optimism", ICLR 2018, equation (4); in the form of
+#   # Daskalakis, Ilyas, Syrgkanis & Zeng, "Training GANs with Optimism", ICLR 2018; in the form of
 #   # Mokhtari, Ozdaglar & Pattathil, "A Unified Analysis of Extra-gradient and Optimistic Gradient Methods for
-#   # Saddle Point Problems", AISTATS 2020, equation (10), with two weights.
+#   # Saddle Point Problems", AISTATS 2020 (generalised OGDA), with two weights.
 #   #
 #   # Made for min-max problems, where plain gradient descent circles: the next gradient is guessed to be
 #   # g[t] + (g[t] - g[t-1]). Before the first step there is no older gradient: optax takes g[1] in its place, so
@@ -135,9 +135,9 @@ LAYOUT = Layout(
 
 class OptimisticGradientDescent(FusedOptimizer):
     """Popov, "A modification of the Arrow-Hurwicz method for search of saddle points", Mathematical Notes 1980;
-    Daskalakis, Ilyas, Syrgkanis & Zeng, "Training GANs with Optimism", ICLR 2018, equation (4); in the form of
+    Daskalakis, Ilyas, Syrgkanis & Zeng, "Training GANs with Optimism", ICLR 2018; in the form of
     Mokhtari, Ozdaglar & Pattathil, "A Unified Analysis of Extra-gradient and Optimistic Gradient Methods for
-    Saddle Point Problems", AISTATS 2020, equation (10), with two weights.
+    Saddle Point Problems", AISTATS 2020 (generalised OGDA), with two weights.
 
     params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
 

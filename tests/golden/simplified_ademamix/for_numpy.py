@@ -5,12 +5,12 @@
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
 #   # Morwani, Vyas, Zhang & Kakade, "Connections between Schedule-Free Optimizers, AdEMAMix, and Accelerated SGD
-#   # Variants", arXiv:2502.02431, 2025, Algorithm 1 (Simplified-AdEMAMix).
+#   # Variants", arXiv:2502.02431, 2025 (Simplified-AdEMAMix).
 #   #
 #   # m is a sum, not an average: it grows to g/(1 - beta1), so lr is to be 1 - beta1 times AdamW's. It is not
-#   # corrected for its start, so alpha = 0 is Adam only with a growing rate (see the last claim). optax and the
-#   # authors' code agree; the latter can also let beta1 grow and correct m. eps > 0 is required (both also take
-#   # 0): at g = 0 the first step would be 0/0.
+#   # corrected for its start, so alpha = 0 is Adam only with a growing rate (see the refuted claim). optax and
+#   # the authors' code agree; the latter can also let beta1 grow and correct m. eps > 0 is required (both also
+#   # take 0): at g = 0 the first step would be 0/0.
 #   optimizer SimplifiedAdEMAMix
 #
 #   hyper lr           = 1e-3  in [0, inf)
@@ -202,7 +202,7 @@ LAYOUT = Layout(
 
 class SimplifiedAdEMAMix(ArrayOptimizer):
     """Morwani, Vyas, Zhang & Kakade, "Connections between Schedule-Free Optimizers, AdEMAMix, and Accelerated SGD
-    Variants", arXiv:2502.02431, 2025, Algorithm 1 (Simplified-AdEMAMix).
+    Variants", arXiv:2502.02431, 2025 (Simplified-AdEMAMix).
 
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 

@@ -8,11 +8,10 @@
 #   # Algorithm 2 (Yogi).
 #   #
 #   # v moves towards g^2 by (1 - beta2)*g^2, whatever the distance. The paper corrects no bias and suggests
-#   # eps = 1e-3; optax, pytorch_optimizer and TensorFlow Addons divide m and v by 1 - beta^t as Adam does,
-#   # although v no longer is an average: that factor is not derived from anything. They start v at 1e-6; optax
-#   # and pytorch_optimizer start m there too, which the correction then blows up (see the refuted claim):
-#   # initial_momentum = 1e-6 is theirs. This file follows optax but for that. `bias_correction = false` is
-#   # the paper.
+#   # eps = 1e-3; optax and TensorFlow Addons divide m and v by 1 - beta^t as Adam does, although v no longer is
+#   # an average: that factor follows from nothing. Both start v at 1e-6; optax starts m there too, which the
+#   # correction blows up (see the refuted claim): initial_momentum = 1e-6 is optax's. This file follows optax
+#   # but for that. `bias_correction = false` is the paper.
 #   optimizer Yogi
 #
 #   hyper lr    = 1e-2   in [0, inf)

@@ -30,6 +30,7 @@ class Atoms:
     intervals: list[Interval] = field(default_factory=list)
     squares: dict[int, Poly] = field(default_factory=dict)
     definitions: list[Definition] = field(default_factory=list)
+    replaced: Mapping[int, Fraction] = field(default_factory=dict)  # inputs that are this number here
     relations: list[Poly] = field(default_factory=list)  # of several atoms, and never negative
     _atoms: dict[object, int] = field(default_factory=dict)
     _known: dict[str, Interval] = field(default_factory=dict)  # of polynomials, by their text
@@ -47,6 +48,8 @@ class Atoms:
         """An input of the step."""
         name, age = key
         index = self.atom(key, f"{name}{age.value}", self.facts.get(key, EVERYTHING), ("input", key))
+        if index in self.replaced:
+            return Rational.of(self.replaced[index])
         return Rational(generator(index), ONE)
 
     def fresh(self, name: str, interval: Interval = EVERYTHING) -> Rational:

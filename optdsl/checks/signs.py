@@ -7,6 +7,7 @@ have narrower intervals), or it is asked for: `NeedCaseError`. Nothing is evalua
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Self
 
 from optdsl.checks.atoms import Atoms
@@ -55,6 +56,7 @@ class Signs(Atoms):
             positive=positive,
             names=list(self.names),
             intervals=[narrower.get(i, around) for i, around in enumerate(self.intervals)],
+            replaced={**self.replaced, **({} if sign else self._replaced(poly))},
             squares=dict(self.squares),
             definitions=list(self.definitions),
             relations=list(self.relations),
@@ -85,6 +87,11 @@ class Signs(Atoms):
                 raise VacuousError
             sign *= factor if k % 2 else factor * factor
         return sign
+
+    def _replaced(self, poly: Poly) -> dict[int, Fraction]:
+        """The base of a power that is zero here is written so: b^(t-1) is not b^t/b then."""
+        found = {index: around.point for index, around in vanishing(poly).items()}
+        return {i: value for i, value in found.items() if value is not None and self._is_base(poly)}
 
     def _is_base(self, poly: Poly) -> bool:
         """Whether a power with t in its exponent has this polynomial in its base."""

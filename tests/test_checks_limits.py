@@ -40,6 +40,7 @@ SPECS = {
 }
 
 PROVED = [
+    ("plain", "limit(b^(t - 1)) = 0"),  # at b = 0 too, where it is 1 at t = 1 and then 0
     ("adam", "limit(1/(1 - beta1^t)) = 1"),
     ("adam", "limit(t^3*beta1^t) = 0"),
     ("adam", "limit((2*t + 1)/(3*t - lr)) = 2/3"),
@@ -120,7 +121,6 @@ UNKNOWN = [
     ("adam", "limit(1.5^t) = 0"),
     ("adam", "limit(if beta1^t > beta2^t then 1 else 2) = 1 when beta1 > 0 and beta2 > 0"),
     ("plain", "limit(n^t) = 0"),  # true: bases that may be negative are not covered
-    ("plain", "limit(b^(t - 1)) = 0"),  # true: b^t/b has no value at b = 0
     ("hidden", "rotation_equivariant"),  # true: nothing is simplified
     ("adam", "nondecreasing(mhat)"),
     ("adam", "nondecreasing(nosuch)"),

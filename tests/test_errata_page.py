@@ -8,7 +8,7 @@ from pathlib import Path
 
 from optdsl import checks
 from optdsl.diagnostics import OptdslError
-from tests.support.errata_rows import NOT_CAUGHT, ROWS, Row
+from tests.support.errata_rows import NOT_CAUGHT, ROWS, WHERE, Row
 from tests.test_errata import CASES, HERE, UNREADABLE, find, meaning
 
 PAGE = HERE.parent / "docs" / "errata.md"
@@ -19,13 +19,14 @@ Formulas that lecture notes, tutorials and one paper print wrong, and bugs that 
 is a spec with the formula as it was, in `tests/errata/` or `tests/bugs/`, and claims that are refuted from
 the equations alone: by a run from the initial state that can be worked out by hand, or by units that do not
 fit. `optdsl explain FILE` shows all of it; `optdsl check FILE` reports what is claimed with `prove` instead.
+"Where" is the document, one of five lecture notes and articles that this project was made from, and the line.
 
 This page is made by `tests/test_errata_page.py`; what refutes a row is what the checker answers.
 """
 PRINTED = """## Printed formulas
 
-| | printed | right | spec | refuted, by |
-|---|---|---|---|---|
+| | where | printed | right | spec | refuted, by |
+|---|---|---|---|---|---|
 """
 BUGS = """## Bugs of libraries
 
@@ -52,8 +53,8 @@ def test_every_row_has_a_spec_or_a_reason() -> None:
 
 def _printed() -> str:
     return "".join(
-        f"| {number} | {_cell(row.printed)} | {_cell(row.right)} | {_evidence(row)} |\n"
-        for number, row in enumerate(ROWS, 1)
+        f"| {number} | {where.strip()} | {_cell(row.printed)} | {_cell(row.right)} | {_evidence(row)} |\n"
+        for number, (row, where) in enumerate(zip(ROWS, (*WHERE, "Adam, 2.1"), strict=True), 1)
     )
 
 

@@ -134,3 +134,14 @@ NOT_CAUGHT = (
      "not in the formula; the runtime's own tests are about these"),
 )  # fmt: skip
 """Bugs that were reported to public libraries, and why the corpus has no spec that refutes them."""
+
+WHERE = """
+000:190 | 000:190 | 000:192 | 000:184 | 000:231 | 000:229 | 000:231 | 000:168 | 000:180 |
+000:156/160, 178 | 000:131-133 | 000:131, 004:79 | 000:223 | 000:225 | 000:202 | 000:239 | 000:34 |
+000:158 | 000:137 | 000:28 vs 281 | 004:61 | 004:59 | 004:111 | 004:123 | 004:127 | 004:166 |
+004:170, 195 | 004:204 | 004:196, 205 | 004:90 | 004:88-89 | 004:92 | 004:225 | 004:207 |
+004:212-214 | 004:208 | 004:150 | 004:27 | 004:21-25 | 004:23 | 004:51 | 003:35 | 003:42 | 003:43 |
+003:48 | 002:5 | 002:23
+""".replace("\n", " ").split(" | ")
+"""Of the first rows: which of five lecture notes and articles (000 to 004, in Chinese) that this project was
+made from, and the line. The last row is a sentence of a paper."""

@@ -83,9 +83,29 @@ def test_every_pass_keeps_the_meaning(setting: Setting, precision: Precision) ->
                 for kernel in (by_name[each.name] for each in updating):
                     found = run_kernel(kernel, {**hypers, **columns}, t, values, scalars)
                     columns |= {name: found.pop(name) for name in columns if name in found}
+                kept = {each.name for each in kernel.buffers if each.access is Access.READ} & states.keys()
+                found |= {name: values[name] for name in kept}
                 assert set(found) == set(expected)
                 for result, value in found.items():
                     assert mpmath.almosteq(value, expected[result], 1e-50), (form, t, result)
+
+
+def test_a_power_of_scalars_is_hoisted_whole() -> None:
+    """(1 + b)^2 needs a name for 1 + b, which must not keep the root among the elements."""
+    text = (
+        "optimizer Rooted\nhyper lr = 0.1 in [0, inf)\nhyper b = 0.9 in [0, 1)\n"
+        "theta[t] = theta[t-1] - lr*g[t] / sqrt((1 + b)^2 + b^2)\n"
+    )
+    kernel = programs.program_of(text, "accurate", Type.F32).update
+    operators = {node.name for stmt in kernel.phases[0].body for node in nodes(stmt.value)
+                 if isinstance(node, Op)}  # fmt: skip
+    assert operators == {"mul", "sub"}
+
+
+def test_what_stays_is_not_stored() -> None:
+    program = programs.program(next(s for s in SETTINGS if s[0] == "dog"), "accurate", Type.F32)
+    assert program.update.buffer("x0").access is Access.READ
+    assert program.update.buffer("theta").access is Access.UPDATE
 
 
 def test_scalars_are_hoisted_and_shared() -> None:

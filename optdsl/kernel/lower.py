@@ -16,6 +16,7 @@ What is decided here:
 Not done here: hoisting, folding, common subexpressions, what a pass does not need (see `passes`).
 """
 
+from dataclasses import replace
 from fractions import Fraction
 
 from optdsl.backend import Program
@@ -123,7 +124,8 @@ class _Lowering:
     # --- the two kernels ---
 
     def update(self) -> Kernel:
-        written = ["theta", *(state.name for state in self.stored_states)]
+        kept = {line.target.name for line in self.optimizer.lines if _keeps(line)}
+        written = ["theta", *(state.name for state in self.stored_states if state.name not in kept)]
         for line in self.optimizer.lines:
             self._line(line)
         stores = [self._store(name) for name in written]
@@ -316,6 +318,12 @@ class _Lowering:
         name = self.namer.numbered(f"{near}_")
         (self.prologue if in_prologue else self.body).append(Let(name, value, span))
         return Local(name, value.type)
+
+
+def _keeps(line: Assign) -> bool:
+    """Whether a state stays what it is, as the point where a run began does: nothing to store."""
+    same = isinstance(line.value, meaning.Ref) and line.value.age is Age.OLD
+    return same and line.first is None and line.value == replace(line.target, age=Age.OLD)
 
 
 def _constant(expr: meaning.Expr) -> Fraction | None:

@@ -69,10 +69,7 @@ def hoist(kernel: Kernel) -> Kernel:
     gets one name.
     """
     hoisting = _Hoisting(kernel)
-    phases = tuple(
-        Phase(phase.name, tuple(with_value(stmt, hoisting.expression(stmt.value)) for stmt in phase.body))
-        for phase in kernel.phases
-    )
+    phases = tuple(Phase(phase.name, tuple(map(hoisting.statement, phase.body))) for phase in kernel.phases)
     return _with_scalars(replace(kernel, prologue=(*kernel.prologue, *hoisting.moved), phases=phases))
 
 
@@ -83,10 +80,21 @@ class _Hoisting:
         self.namer = Namer(_names(kernel))
         self.names: dict[Expr, str] = {}
         self.moved: list[Let] = []
+        self.copies: dict[str, Local] = {}
+
+    def statement(self, stmt: Stmt) -> Stmt:
+        """A name for what is a scalar stands for it in what follows."""
+        value = rebuilt(stmt.value, lambda x: self.copies.get(x.name, x) if isinstance(x, Local) else x)
+        value = self.expression(value)
+        if isinstance(stmt, Let) and isinstance(value, Local) and value.name in self.scalars:
+            self.copies[stmt.name] = value
+        return with_value(stmt, value)
 
     def expression(self, expr: Expr) -> Expr:
         if isinstance(expr, Op) and self._scalar(expr):
-            return Local(self.name(rebuilt(expr, _in_prologue)), expr.type)
+            name = self.name(rebuilt(expr, _in_prologue))
+            self.scalars.add(name)
+            return Local(name, expr.type)
         if isinstance(expr, Op):
             return replace(expr, args=tuple(map(self.expression, expr.args)))
         return expr

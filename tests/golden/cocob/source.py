@@ -52,7 +52,6 @@ def update(addresses, chunks, first, last, scalars):
             # theta[t] = first[t] + bet*(scale[t] + reward[t])
             theta = first_old + bet * (scale + reward)
             write_f32(theta_at, i, f32(theta), 0)
-            write_f32(first_at, i, f32(first_old), 2)
             write_f32(scale_at, i, f32(scale), 3)
             write_f32(size_at, i, f32(size_), 4)
             write_f32(net_at, i, f32(net), 5)

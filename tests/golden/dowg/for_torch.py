@@ -76,20 +76,17 @@ def update_f32(addresses, chunks, first, last, scalars):
         offset = f32_bytes(start)
         theta_at = addresses[tensor, 0] + offset
         g_at = addresses[tensor, 1] + offset
-        x0_at = addresses[tensor, 2] + offset
         weight_decay = scalars[row, 0]
         direction = scalars[row, 1]
         k0 = scalars[row, 2]
         for i in range(size):
             g = direction * f64(read_f32(g_at, i, 1))
             theta_old = f64(read_f32(theta_at, i, 0))
-            x0_old = f64(read_f32(x0_at, i, 2))
             # d = g[t] + weight_decay*theta[t-1]
             d = g + weight_decay * theta_old
             # theta[t] = theta[t-1] - lr*r[t]/(sqrt(s[t]) + eps)*d
             theta = theta_old - k0 * d
             write_f32(theta_at, i, f32(theta), 0)
-            write_f32(x0_at, i, f32(x0_old), 2)
 
 
 @kernel
@@ -100,20 +97,17 @@ def update_f64(addresses, chunks, first, last, scalars):
         offset = f64_bytes(start)
         theta_at = addresses[tensor, 0] + offset
         g_at = addresses[tensor, 1] + offset
-        x0_at = addresses[tensor, 2] + offset
         weight_decay = scalars[row, 0]
         direction = scalars[row, 1]
         k0 = scalars[row, 2]
         for i in range(size):
             g = direction * read_f64(g_at, i, 1)
             theta_old = read_f64(theta_at, i, 0)
-            x0_old = read_f64(x0_at, i, 2)
             # d = g[t] + weight_decay*theta[t-1]
             d = g + weight_decay * theta_old
             # theta[t] = theta[t-1] - lr*r[t]/(sqrt(s[t]) + eps)*d
             theta = theta_old - k0 * d
             write_f64(theta_at, i, theta, 0)
-            write_f64(x0_at, i, x0_old, 2)
 
 
 @prologue

@@ -101,7 +101,6 @@ def update_f32(addresses, chunks, first, last, scalars):
             # theta[t] = momentum*theta[t-1] + (1 - momentum)*z
             theta = momentum * theta_old + k0 * z
             write_f32(theta_at, i, f32(theta), 0)
-            write_f32(first_at, i, f32(first_old), 2)
             write_f32(s_at, i, f32(s), 3)
             write_f32(v_at, i, f32(v), 4)
 
@@ -140,7 +139,6 @@ def update_f64(addresses, chunks, first, last, scalars):
             # theta[t] = momentum*theta[t-1] + (1 - momentum)*z
             theta = momentum * theta_old + k0 * z
             write_f64(theta_at, i, theta, 0)
-            write_f64(first_at, i, first_old, 2)
             write_f64(s_at, i, s, 3)
             write_f64(v_at, i, v, 4)
 

@@ -51,6 +51,5 @@ def update(addresses, chunks, first, last, scalars):
             # theta[t] = momentum*theta[t-1] + (1 - momentum)*z
             theta = momentum * theta_old + k0 * z
             write_f32(theta_at, i, f32(theta), 0)
-            write_f32(first_at, i, f32(first_old), 2)
             write_f32(s_at, i, f32(s), 3)
             write_f32(v_at, i, f32(v), 4)

@@ -110,7 +110,6 @@ def update_f32(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         s_at = addresses[tensor, 4] + offset
-        x0_at = addresses[tensor, 5] + offset
         beta1 = scalars[row, 0]
         beta2 = scalars[row, 1]
         d_old = scalars[row, 2]
@@ -127,7 +126,6 @@ def update_f32(addresses, chunks, first, last, scalars):
             m_old = f64(read_f32(m_at, i, 2))
             v_old = f64(read_f32(v_at, i, 3))
             s_old = f64(read_f32(s_at, i, 4))
-            x0_old = f64(read_f32(x0_at, i, 5))
             theta_old = f64(read_f32(theta_at, i, 0))
             # dg = d[t-1]*g[t]
             dg = d_old * g
@@ -143,7 +141,6 @@ def update_f32(addresses, chunks, first, last, scalars):
             write_f32(m_at, i, f32(m), 2)
             write_f32(v_at, i, f32(v), 3)
             write_f32(s_at, i, f32(s), 4)
-            write_f32(x0_at, i, f32(x0_old), 5)
 
 
 @prologue
@@ -199,7 +196,6 @@ def update_f64(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         s_at = addresses[tensor, 4] + offset
-        x0_at = addresses[tensor, 5] + offset
         beta1 = scalars[row, 0]
         beta2 = scalars[row, 1]
         d0 = scalars[row, 2]
@@ -216,7 +212,6 @@ def update_f64(addresses, chunks, first, last, scalars):
             m_old = read_f64(m_at, i, 2)
             v_old = read_f64(v_at, i, 3)
             s_old = read_f64(s_at, i, 4)
-            x0_old = read_f64(x0_at, i, 5)
             theta_old = read_f64(theta_at, i, 0)
             # dg = d[t-1]*g[t]
             dg = d_old * g
@@ -232,7 +227,6 @@ def update_f64(addresses, chunks, first, last, scalars):
             write_f64(m_at, i, m, 2)
             write_f64(v_at, i, v, 3)
             write_f64(s_at, i, s, 4)
-            write_f64(x0_at, i, x0_old, 5)
 
 
 @prologue
@@ -363,7 +357,6 @@ def update_safeguard_warmup_f32(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         s_at = addresses[tensor, 4] + offset
-        x0_at = addresses[tensor, 5] + offset
         beta1 = scalars[row, 0]
         beta2 = scalars[row, 1]
         d_old = scalars[row, 2]
@@ -380,7 +373,6 @@ def update_safeguard_warmup_f32(addresses, chunks, first, last, scalars):
             m_old = f64(read_f32(m_at, i, 2))
             v_old = f64(read_f32(v_at, i, 3))
             s_old = f64(read_f32(s_at, i, 4))
-            x0_old = f64(read_f32(x0_at, i, 5))
             theta_old = f64(read_f32(theta_at, i, 0))
             # dg = d[t-1]*g[t]
             dg = d_old * g
@@ -396,7 +388,6 @@ def update_safeguard_warmup_f32(addresses, chunks, first, last, scalars):
             write_f32(m_at, i, f32(m), 2)
             write_f32(v_at, i, f32(v), 3)
             write_f32(s_at, i, f32(s), 4)
-            write_f32(x0_at, i, f32(x0_old), 5)
 
 
 @kernel
@@ -410,7 +401,6 @@ def update_safeguard_warmup_f64(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         s_at = addresses[tensor, 4] + offset
-        x0_at = addresses[tensor, 5] + offset
         beta1 = scalars[row, 0]
         beta2 = scalars[row, 1]
         d0 = scalars[row, 2]
@@ -427,7 +417,6 @@ def update_safeguard_warmup_f64(addresses, chunks, first, last, scalars):
             m_old = read_f64(m_at, i, 2)
             v_old = read_f64(v_at, i, 3)
             s_old = read_f64(s_at, i, 4)
-            x0_old = read_f64(x0_at, i, 5)
             theta_old = read_f64(theta_at, i, 0)
             # dg = d[t-1]*g[t]
             dg = d_old * g
@@ -443,7 +432,6 @@ def update_safeguard_warmup_f64(addresses, chunks, first, last, scalars):
             write_f64(m_at, i, m, 2)
             write_f64(v_at, i, v, 3)
             write_f64(s_at, i, s, 4)
-            write_f64(x0_at, i, x0_old, 5)
 
 
 @prologue

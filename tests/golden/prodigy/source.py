@@ -111,7 +111,6 @@ def update(addresses, chunks, first, last, scalars):
         m_at = addresses[tensor, 2] + offset
         v_at = addresses[tensor, 3] + offset
         s_at = addresses[tensor, 4] + offset
-        x0_at = addresses[tensor, 5] + offset
         beta1 = scalars[row, 0]
         beta2 = scalars[row, 1]
         d_old = scalars[row, 2]
@@ -128,7 +127,6 @@ def update(addresses, chunks, first, last, scalars):
             m_old = f64(read_f32(m_at, i, 2))
             v_old = f64(read_f32(v_at, i, 3))
             s_old = f64(read_f32(s_at, i, 4))
-            x0_old = f64(read_f32(x0_at, i, 5))
             theta_old = f64(read_f32(theta_at, i, 0))
             # dg = d[t-1]*g[t]
             dg = d_old * g
@@ -144,4 +142,3 @@ def update(addresses, chunks, first, last, scalars):
             write_f32(m_at, i, f32(m), 2)
             write_f32(v_at, i, f32(v), 3)
             write_f32(s_at, i, f32(s), 4)
-            write_f32(x0_at, i, f32(x0_old), 5)

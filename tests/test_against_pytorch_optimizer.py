@@ -24,8 +24,9 @@ BOUND = {
     # Ours computes in float64 and rounds what it stores: 200 roundings of 2^-25 add up to some 2^-21.
     torch.float32: 1e-6,
 }
-WIDER = {"adasmooth": 1e-3}
-"""In float32: it adds up how far theta moved, differences of 2^-10 of stored numbers rounded by 2^-25."""
+WIDER = {"adasmooth": 1e-3, "stableadamw": 1e-4}
+"""In float32. AdaSmooth adds up how far theta moved, differences of 2^-10 of stored numbers rounded by 2^-25;
+StableAdamW's rate follows the largest g^2/v of a tensor, with v as it is stored."""
 ABSENT = {"max_exp_avg_sq", "momentum_buffer"}
 """Kept by a peer only where its options need it."""
 
@@ -103,6 +104,19 @@ CASES = [
         "grokfast", po.GrokFastAdamW, {},
         {"betas": (0.5, 0.9), "grokfast_alpha": 0.5, "grokfast_lamb": 0.5, "weight_decay": 0.1, "eps": 1e-3},
         {"normalize_lr": False, "weight_decay": 0.1},
+    ),
+    *same(
+        "adai", po.Adai, {}, {"lr": 0.1, "betas": (0.2, 0.9), "eps": 1e-2, "weight_decay": 0.1},
+        stable_weight_decay=False,
+    ),
+    *same(
+        "stableadamw", po.StableAdamW, {"betas": (0.9, 0.99)},
+        {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1}, kahan_sum=False,
+    ),
+    *same(
+        "mars", without_root_eps(po.MARS),
+        {"eps": 1e-30}, {"lr": 0.01, "betas": (0.8, 0.9), "gamma": 0.5, "eps": 1e-30, "weight_decay": 0.1},
+        note=EARLY, optimize_1d=True,
     ),
     *same(
         "laprop", without_root_eps(po.LaProp),

@@ -26,8 +26,8 @@ ULPS = {("accurate", Type.F32): 1, ("accurate", Type.F64): 64, ("fast", Type.F32
 for it. float32 storage: both round a float64 once, which differ in the last place at most. float64:
 the power of the C library against NumPy's, and what cancels after it. fast: a float32 chain."""
 
-CANCELLATION = {"padam": 4}
-"""How much further: a power of every element."""
+CANCELLATION = {"padam": 4, "adai": 4}
+"""How much further: a power of every element; what is left of 1 when nearly 1 is taken away twice."""
 
 
 @pytest.mark.parametrize(("mode", "storage"), PRECISIONS, ids=lambda value: str(value))
@@ -54,7 +54,11 @@ def test_backends_agree_with_the_reference(setting: Setting, backend: str, mode:
                 # a sum over thousands of elements may end in another last place, and all of them read it
                 allowed *= 8 if program.reductions else 1
                 assert error.size == 0 or error.max() <= allowed, (t, name, error.max())
-        np.testing.assert_allclose(data.scalar_states, expected.scalar_states, rtol=1e-14)
+        summed = (
+            1e-5 if mode == "fast" else 1e-13
+        )  # of what is computed in float32, or summed in another order
+        rtol = summed if program.reductions else 1e-14
+        np.testing.assert_allclose(data.scalar_states, expected.scalar_states, rtol=rtol)
         # from the same place again: what is compared is one step, not how errors grow
         data = expected.copy()
 

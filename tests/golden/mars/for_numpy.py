@@ -4,13 +4,13 @@
 #
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
-#   # Yuan, Liu, Wu, Zhou & Gu, "MARS: Unleashing the Power of Variance Reduction for Training Large Models", ICML
-#   # 2025, Algorithm 2 (MARS-AdamW) in its approximate form, as the authors' code runs it.
+#   # Yuan, Liu, Wu, Zhou & Gu, "MARS: Unleashing the Power of Variance Reduction for Training Large Models",
+#   # ICML 2025, Algorithm 2 (MARS-AdamW) in its approximate form, as the authors' code runs it.
 #   #
 #   # The gradient is corrected by gamma*beta1/(1 - beta1) times its change since the last step, and a corrected
 #   # gradient longer than 1 is shortened to 1, for each tensor. The exact form takes the old gradient anew, on
-#   # this step's batch. The old gradient is 0 at the first step, as in the code. Some libraries use it for matrices
-#   # only, and AdamW for vectors: use parameter groups. pytorch_optimizer adds eps under the root too.
+#   # this step's batch. The old gradient is 0 at the first step, as in the code. Some libraries use it for
+#   # matrices only, and AdamW for vectors: use parameter groups. pytorch_optimizer adds eps under the root too.
 #   optimizer MARS
 #
 #   hyper lr           = 3e-3   in [0, inf)
@@ -310,8 +310,8 @@ LAYOUT = Layout(
 
 
 class MARS(ArrayOptimizer):
-    """Yuan, Liu, Wu, Zhou & Gu, "MARS: Unleashing the Power of Variance Reduction for Training Large Models", ICML
-    2025, Algorithm 2 (MARS-AdamW) in its approximate form, as the authors' code runs it.
+    """Yuan, Liu, Wu, Zhou & Gu, "MARS: Unleashing the Power of Variance Reduction for Training Large Models",
+    ICML 2025, Algorithm 2 (MARS-AdamW) in its approximate form, as the authors' code runs it.
 
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 

@@ -16,8 +16,8 @@ from optdsl.diagnostics import InternalError
 
 _NODES = (
     ast.Module, ast.Expr, ast.Constant, ast.Name, ast.Load, ast.Store, ast.Import, ast.ImportFrom, ast.alias,
-    ast.FunctionDef, ast.arguments, ast.arg, ast.ClassDef, ast.Assign, ast.For, ast.Pass, ast.Call,
-    ast.keyword,
+    ast.FunctionDef, ast.Return, ast.arguments, ast.arg, ast.ClassDef, ast.Assign, ast.For, ast.Pass,
+    ast.Call, ast.keyword,
     ast.Tuple, ast.Dict, ast.Subscript, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Compare,
     ast.BoolOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq,
     ast.Lt, ast.LtE, ast.Gt, ast.GtE,

@@ -1,0 +1,230 @@
+"""jax.numpy: every kernel as pure functions of arrays, for `optdsl.optax`.
+
+A kernel is a prologue and a body, both straight lines of assignments; what is computed once a step stays a
+scalar. The text does not know of dtypes: it computes in what it is given, float32 unless JAX has 64 bits
+switched on, and XLA fuses it. Nothing is in place, nothing is compiled here.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from fractions import Fraction
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from optdsl.backend import Backend, Program, Step
+from optdsl.diagnostics import InternalError, Source, Span
+from optdsl.emit.loading import load_generated
+from optdsl.kernel.ir import (
+    TIME,
+    Cast,
+    Const,
+    Expr,
+    Kernel,
+    Let,
+    Load,
+    Local,
+    Op,
+    Stmt,
+    Store,
+    Total,
+    Type,
+)
+from optdsl.kernel.walk import locals_in, nodes
+from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS
+from optdsl.runtime.batch import Batch
+from optdsl.runtime.layout import COUNTS
+
+IMPORTS = """from optdsl.runtime.jnp_math import both, cbrt, either, exp, floor, log, maximum, minimum, modulo
+from optdsl.runtime.jnp_math import neither, power, sigmoid, sign, sqrt, tanh, total, where
+"""
+SPELLED = {
+    "sqrt": "sqrt({})", "exp": "exp({})", "log": "log({})", "tanh": "tanh({})",
+    "and": "both({}, {})", "or": "either({}, {})", "not": "neither({})",
+}  # fmt: skip
+"""Operators that JAX writes in another way than Python; all of them calls."""
+
+_INDENT = "    "
+_RENAME = {TIME: "now"}
+
+
+class Jnp:
+    name = "jnp"
+    imports = IMPORTS
+
+    def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
+        source = program.optimizer.source if comments else None
+        return "\n\n\n".join(self.functions(_kernel(program, phase), "prepare", phase, source)) + "\n"
+
+    def functions(
+        self, kernel: Kernel, prologue: str, phase: str, source: Source | None = None
+    ) -> tuple[str, str]:
+        return prologue_source(kernel, prologue, source), phase_source(kernel, phase, source)
+
+    def load(self, program: Program, phase: str = "update") -> Step:
+        """For tests, one operation at a time; with 64 bits where the kernel computes in them."""
+        import jax
+
+        names = [each.name for each in program.kernels if each.name == phase or each in program.reductions]
+        modules = {name: self._module(program, name) for name in names}
+
+        def step(batch: Batch) -> None:
+            with jax.enable_x64(True):
+                _run(program, modules, batch, phase)
+
+        return step
+
+    def _module(self, program: Program, phase: str) -> ModuleType:
+        text = f"{self.imports}\n\n{self.source(program, phase, comments=False)}"
+        return load_generated(text, f"optdsl_jnp_{program.optimizer.name}")
+
+
+def prologue_source(kernel: Kernel, name: str, source: Source | None = None) -> str:
+    """`name(hypers, now, direction, numbers)`: what the phase reads, and the new numbers that are kept."""
+    rename = _RENAME
+    needed = {*kernel.scalars, *kernel.scalar_updates}
+    for let in kernel.prologue:
+        needed.update(locals_in(let.value))
+    bound = {let.name for let in kernel.prologue}
+    inputs = {hyper: f"hypers[{i}]" for i, hyper in enumerate(kernel.hypers)}
+    inputs |= {state: f"numbers[{i}]" for i, state in enumerate(kernel.scalar_states)}
+    body = [f"{x} = {where}" for x, where in inputs.items() if x in needed and x not in bound]
+    for let in kernel.prologue:
+        body += _commented(f"{let.name} = {_print(let.value, kernel)[0]}", let.span, source)
+    scalars = ", ".join(rename.get(scalar, scalar) for scalar in kernel.scalars)
+    numbers = ", ".join(kernel.scalar_updates)
+    body.append(f"return ({scalars}{',' * (len(kernel.scalars) == 1)}), "
+                f"({numbers}{',' * (len(kernel.scalar_updates) == 1)})")  # fmt: skip
+    head = [f"def {name}(hypers, now, direction, numbers):", f'{_INDENT}"""Once a step."""']
+    return "\n".join([*head, *(f"{_INDENT}{line}" for line in body)])
+
+
+def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str:
+    """`name(arrays, scalars)`: the new arrays of the buffers that are written, or the sums."""
+    (phase,) = kernel.phases
+    loaded = {node.buffer for stmt in phase.body for node in nodes(stmt.value) if isinstance(node, Load)}
+    body = [f"{_at(b.name)} = arrays[{i}]" for i, b in enumerate(kernel.buffers) if b.name in loaded]
+    body += [f"{_RENAME.get(scalar, scalar)} = scalars[{i}]" for i, scalar in enumerate(kernel.scalars)]
+    results: list[str] = []
+    for stmt in phase.body:
+        body += _line(stmt, kernel, source, results)
+    body.append(f"return ({', '.join(results)}{',' * (len(results) == 1)})")
+    doc = "Sums over all elements." if any(isinstance(s, Total) for s in phase.body) else "All elements."
+    head = [f"def {name}(arrays, scalars):", f'{_INDENT}"""{doc}"""']
+    return "\n".join([*head, *(f"{_INDENT}{line}" for line in body)])
+
+
+def _line(stmt: Stmt, kernel: Kernel, source: Source | None, results: list[str]) -> list[str]:
+    value = _print(stmt.value, kernel)[0]
+    if isinstance(stmt, Let):
+        return _commented(f"{stmt.name} = {value}", stmt.span, source)
+    results.append(f"total({value})" if isinstance(stmt, Total) else value)
+    return []
+
+
+def written(kernel: Kernel) -> Iterator[str]:
+    """The buffers that a phase gives new values for, in the order in which it returns them."""
+    return (stmt.buffer for phase in kernel.phases for stmt in phase.body if isinstance(stmt, Store))
+
+
+def _at(buffer: str) -> str:
+    return f"{buffer}_at"
+
+
+def _commented(text: str, span: Span | None, source: Source | None) -> list[str]:
+    if span is None or source is None:
+        return [text]
+    line = source.line(source.position(span.start)[0]).split("#", 1)[0].strip()
+    return ["# " + "".join(char if char.isprintable() else "?" for char in line), text]
+
+
+def _print(expr: Expr, kernel: Kernel) -> tuple[str, int]:
+    """The text of a value, and how tightly it binds."""
+    match expr:
+        case Const(value=bool() as truth):
+            return str(truth), ATOM
+        case Const(value=Fraction() as value):
+            return repr(float(value)), NEGATION if value < 0 else ATOM
+        case Local(name=name):
+            return _RENAME.get(name, name), ATOM
+        case Load(buffer=buffer):
+            return _at(buffer), ATOM
+        case Cast(operand=operand):
+            return _print(operand, kernel)
+        case Op(name=name, args=args):
+            row = OPERATORS[name]
+            template = SPELLED.get(name, row.python)
+            own = ATOM if name in SPELLED else row.python_precedence
+            printed = []
+            for place, arg in enumerate(args):
+                text, level = _print(arg, kernel)
+                tight = own == ATOM or level > own or (level == own and place == 0 and own != COMPARE)
+                printed.append(text if tight else f"({text})")
+            return template.format(*printed), own
+    raise InternalError(f"no text for {expr}")
+
+
+# --- running it on a batch -----------------------------------------------------------------------
+
+
+def _kernel(program: Program, phase: str) -> Kernel:
+    for kernel in program.kernels:
+        if kernel.name == phase:
+            return kernel
+    raise InternalError(f"{program.optimizer.name} has no {phase} kernel")
+
+
+def _run(program: Program, modules: dict[str, ModuleType], batch: Batch, phase: str) -> None:
+    kernel = _kernel(program, phase)
+    dtype: Any = np.float32 if kernel.precision.storage is Type.F32 else np.float64
+    arrays = [_arrays(batch, tensor, dtype) for tensor in range(batch.sizes.size)]
+    rows = batch.rows.tolist()
+    if program.reductions:
+        first = batch.hypers.shape[1] - len(program.totals)
+        batch.hypers[:, first - COUNTS] = batch.sizes
+        batch.hypers[:, first - 1] = batch.sizes.sum()
+    for each in program.reductions:
+        sums = [
+            _call(modules[each.name], each, batch, row, own)[0] for row, own in zip(rows, arrays, strict=True)
+        ]
+        for place, (column, total) in enumerate(program.summed(each)):
+            values = [float(own[place]) for own in sums]
+            batch.hypers[:, first + column] = sum(values) if total.over_all else values
+    kept = batch.scalar_states.copy()
+    for row, own in zip(rows, arrays, strict=True):
+        results, numbers = _call(modules[phase], kernel, batch, row, own)
+        for name, value in zip(written(kernel), results, strict=True):
+            place = [buffer.name for buffer in kernel.buffers].index(name)
+            own[place][:] = np.broadcast_to(np.asarray(value), own[place].shape)
+        if phase == "update":
+            kept[row] = [float(x) for x in numbers]
+    batch.scalar_states[:] = kept
+
+
+def _call(module: ModuleType, kernel: Kernel, batch: Batch, row: int, arrays: list[Any]) -> tuple[Any, Any]:
+    import jax.numpy as jnp
+
+    given = [jnp.asarray(x) for x in (batch.hypers[row], batch.t[row], batch.direction[row])]
+    scalars, numbers = module.prepare(*given, jnp.asarray(batch.scalar_states[row]))
+    compute: Any = np.float32 if kernel.precision.compute is Type.F32 else np.float64
+    scalars = [
+        x if isinstance(x, bool) or jnp.asarray(x).dtype == bool else jnp.asarray(x, compute) for x in scalars
+    ]
+    given_arrays = [jnp.array(array, compute) for array in arrays]  # copies: the batch is written to
+    return getattr(module, kernel.name)(given_arrays, scalars), numbers
+
+
+def _arrays(batch: Batch, tensor: int, dtype: Any) -> list[Any]:
+    size = int(batch.sizes[tensor])
+    kind = ctypes.c_float if dtype is np.float32 else ctypes.c_double
+    return [
+        np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(kind)), (size,))
+        if size
+        else np.empty(0, dtype)
+        for address in batch.addresses[tensor]
+    ]
+
+
+BACKEND: Backend = Jnp()
+WRITER: Any = Jnp()

@@ -1,0 +1,29 @@
+"""What generated code for JAX calls: the operators of specs on JAX arrays, with IEEE meaning.
+
+The same names as `scalar_math` has for the CPU; everything can be traced, batched and differentiated.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+sqrt, exp, log, tanh, floor, cbrt = jnp.sqrt, jnp.exp, jnp.log, jnp.tanh, jnp.floor, jnp.cbrt
+maximum, minimum, sign, where = jnp.maximum, jnp.minimum, jnp.sign, jnp.where
+both, either, neither = jnp.logical_and, jnp.logical_or, jnp.logical_not
+
+
+def power(x: Any, y: Any) -> Any:
+    """Products for a whole y, as XLA has it; else exp(y*log(x))."""
+    return jnp.power(jnp.asarray(x, jnp.result_type(float)) if isinstance(x, int) else x, y)
+
+
+def modulo(x: Any, y: Any) -> Any:
+    return x - y * jnp.floor(x / y)
+
+
+def sigmoid(x: Any) -> Any:
+    return 1.0 / (1.0 + jnp.exp(-x))
+
+
+def total(x: Any) -> Any:
+    return jnp.sum(x)

@@ -37,7 +37,7 @@ from optdsl.runtime.batch import Batch
 from optdsl.runtime.layout import COUNTS
 
 IMPORTS = """from optdsl.runtime.jnp_math import both, cbrt, either, exp, floor, log, maximum, minimum, modulo
-from optdsl.runtime.jnp_math import neither, power, sigmoid, sign, sqrt, tanh, total, where
+from optdsl.runtime.jnp_math import neither, one_less_power, power, sigmoid, sign, sqrt, tanh, total, where
 """
 SPELLED = {
     "sqrt": "sqrt({})", "exp": "exp({})", "log": "log({})", "tanh": "tanh({})",
@@ -152,6 +152,9 @@ def _print(expr: Expr, kernel: Kernel) -> tuple[str, int]:
             return _at(buffer), ATOM
         case Cast(operand=operand):
             return _print(operand, kernel)
+        case Op("sub", (Const(value=one), Op("pow", (base, exponent)))) if one == 1:
+            parts = ", ".join(_print(part, kernel)[0] for part in (base, exponent))
+            return f"one_less_power({parts})", ATOM
         case Op(name=name, args=args):
             row = OPERATORS[name]
             template = SPELLED.get(name, row.python)

@@ -132,7 +132,8 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
 @cli.command("compile")
 @click.argument("target", metavar="FILE|NAME")
 @click.option("-o", "--output", metavar="FILE", help="Where to; standard output without it.")
-@click.option("--for", "framework", type=click.Choice(["torch", "numpy"]), default="torch", show_default=True)
+@click.option("--for", "framework", type=click.Choice(["torch", "numpy", "optax"]), default="torch",
+              show_default=True)  # fmt: skip
 @click.option("--target", "backend", metavar="BACKEND", help="The text that this backend runs, on its own.")
 @click.option("--mode", type=click.Choice(["accurate", "fast"]), default="accurate", show_default=True,
               help="Compute in float64, or in the parameter's type.")  # fmt: skip

@@ -18,6 +18,7 @@ from optdsl.checks.findings import findings
 from optdsl.diagnostics import Diagnostic, Report, Source
 from optdsl.diagnostics.catalogue import NotAnOptimizer
 from optdsl.emit.module import emit_module
+from optdsl.emit.optax_module import emit_optax
 from optdsl.kernel.ir import Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
@@ -87,8 +88,10 @@ def build(optimizer: Optimizer, precision: Precision, flags: Mapping[str, bool] 
 
 
 def compile_source(source: Source, *, framework: str, mode: str = "accurate", comments: bool = True) -> str:
-    """Text to the text of a Python module for `framework` ("torch" or "numpy")."""
+    """Text to the text of a Python module for `framework` ("torch", "numpy" or "optax")."""
     optimizer, _ = front(source)
+    if framework == "optax":
+        return emit_optax(optimizer, comments=comments)
     return emit_module(optimizer, framework=framework, mode=mode, comments=comments)
 
 

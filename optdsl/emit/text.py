@@ -118,22 +118,22 @@ class VariantFacts:
 
 def layout_text(optimizer: Optimizer, variants: Iterable[tuple[tuple[bool, ...], VariantFacts]]) -> str:
     lines = ["LAYOUT = Layout(", f'    name="{optimizer.name}",']
-    lines += _tuple("hypers", [_hyper(hyper) for hyper in optimizer.hypers], 1)
-    lines += _tuple("flags", [_flag(flag) for flag in optimizer.flags], 1)
+    lines += tuple_lines("hypers", [hyper_row(hyper) for hyper in optimizer.hypers], 1)
+    lines += tuple_lines("flags", [flag_row(flag) for flag in optimizer.flags], 1)
     lines.append("    variants={")
     for setting, facts in variants:
         lines += _variant(setting, facts)
     return "\n".join([*lines, "    },", ")"])
 
 
-def _tuple(name: str, items: list[str], depth: int) -> list[str]:
+def tuple_lines(name: str, items: list[str], depth: int) -> list[str]:
     pad = "    " * depth
     if not items:
         return [f"{pad}{name}=(),"]
     return [f"{pad}{name}=(", *(f"{pad}    {item}," for item in items), f"{pad}),"]
 
 
-def _hyper(hyper: Hyper) -> str:
+def hyper_row(hyper: Hyper) -> str:
     domain = hyper.domain
     low = "-math.inf" if domain.low is None else number(domain.low)
     high = "math.inf" if domain.high is None else number(domain.high)
@@ -145,11 +145,11 @@ def _hyper(hyper: Hyper) -> str:
     )
 
 
-def _flag(flag: Flag) -> str:
+def flag_row(flag: Flag) -> str:
     return f'Flag("{flag.name}", {flag.default}, option="{_option(flag.name, flag.alias)}")'
 
 
-def _state(state: State) -> str:
+def state_row(state: State) -> str:
     match state.initial:
         case Number(value=value):
             initial = number(value)
@@ -168,8 +168,8 @@ def _variant(setting: tuple[bool, ...], facts: VariantFacts) -> list[str]:
     buffers = ", ".join(f'"{name}"' for name in ("theta", "g", *(state.name for state in element)))
     key = f"({', '.join(map(str, setting))}{',' if len(setting) == 1 else ''})"
     lines = [f"        {key}: Variant(", f"            buffers=({buffers}),"]
-    lines += _tuple("states", [_state(state) for state in element], 3)
-    lines += _tuple("scalar_states", [_state(state) for state in scalar], 3)
+    lines += tuple_lines("states", [state_row(state) for state in element], 3)
+    lines += tuple_lines("scalar_states", [state_row(state) for state in scalar], 3)
     lines += [
         f"            scalar_count={facts.scalar_count},",
         f"            first_step_only={has_first and not reads_time},",
@@ -209,7 +209,7 @@ def _time_use(optimizer: Optimizer) -> tuple[bool, bool]:
 
 def class_text(optimizer: Optimizer, base: str, *, comments: bool) -> str:
     arguments = options(optimizer)
-    doc = _docstring(optimizer, arguments, base) if comments else [f'    """{optimizer.name}, fused."""']
+    doc = docstring(optimizer, arguments, base) if comments else [f'    """{optimizer.name}, fused."""']
     signature = [f"        {option.name}: {option.annotation} = {option.default}," for option in arguments]
     pairs = ", ".join(f'"{option.name}": {option.name}' for option in arguments)
     return "\n".join(
@@ -231,7 +231,7 @@ def class_text(optimizer: Optimizer, base: str, *, comments: bool) -> str:
     )
 
 
-def _docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[str]:
+def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[str]:
     title = optimizer.doc.split("\n\n")[0].split("\n") if optimizer.doc else [optimizer.name]
     text = [*title, ""]
     if base == "FusedOptimizer":

@@ -7,8 +7,10 @@ Nothing is checked here: the compiler has done that.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from optdsl.runtime.numba_kernel import Kernel
+if TYPE_CHECKING:
+    from optdsl.runtime.numba_kernel import Kernel
 
 THETA_0 = "theta[0]"
 """`State.initial` for a copy of the parameter as it is when the state is made."""
@@ -16,7 +18,7 @@ THETA_0 = "theta[0]"
 COUNTS = 2
 """Columns behind the hypers, before the totals: the elements of the tensor, and of all tensors."""
 
-KernelPair = tuple[Kernel, Kernel]
+KernelPair = tuple["Kernel", "Kernel"]
 """(prologue, kernel)."""
 
 

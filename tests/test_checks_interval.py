@@ -77,7 +77,7 @@ LEAVES = st.sampled_from([*NAMES, "t", "0", "1", "2", "1/3", "0.9^t"])
 
 def _grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     two = st.tuples(inner, inner)
-    calls = ["sqrt", "abs", "sign", "exp", "tanh", "sigmoid", "cbrt", "floor", "log"]
+    calls = ["sqrt", "abs", "sign", "exp", "tanh", "sigmoid", "cos", "sin", "cbrt", "floor", "log"]
     return st.one_of(
         two.map(lambda x: f"({x[0]} + {x[1]})"),
         two.map(lambda x: f"({x[0]} - {x[1]})"),

@@ -40,7 +40,7 @@ def verdicts(spec: str, *claims: str) -> dict[str, str]:
 
 RULES = [
     "x*y + x/y - -x", "x^3*y^2 - x^-2", "x^y", "2^x*y^0.5", "sqrt(x^2 + y)", "exp(x*y)/log(x + 3)",
-    "abs(x - y)*sign(x)", "cbrt(x - 2*y)", "sigmoid(x*y) - tanh(x/y)", "floor(x)*y^2",
+    "abs(x - y)*sign(x)", "cbrt(x - 2*y)", "sigmoid(x*y) - tanh(x/y)", "cos(x*y) - y*sin(x)", "floor(x)*y^2",
     "min(x^2, y)*max(x, 2*y)",
     "clip(x*y, -1, 1) + clip(x^2, 0, 100)", "(5*x) mod (y + 1)", "if x > y then x^2*y else y^3",
     "(x + y)/(1 + exp(-x))^2", "0*x + 3 - (x - x)*y",

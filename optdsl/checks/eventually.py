@@ -17,7 +17,10 @@ from optdsl.checks.rational import ONE, ZERO, Poly, Rational, as_fraction, coeff
 from optdsl.checks.signs import NoFormError, VacuousError
 from optdsl.checks.walk import TIME
 
-CONTINUOUS = {"exp": Fraction(1), "tanh": Fraction(0), "sigmoid": Fraction(1, 2), "cbrt": Fraction(0)}
+CONTINUOUS = {
+    "exp": Fraction(1), "tanh": Fraction(0), "sigmoid": Fraction(1, 2), "cbrt": Fraction(0),
+    "cos": Fraction(1), "sin": Fraction(0),
+}  # fmt: skip
 """Continuous everywhere, with the value at 0."""
 
 

@@ -141,6 +141,10 @@ class Exact(Arithmetic[Value]):
                 return Fraction(0) if x == 1 else as_ball(x).log()
             case "tanh", (x,):
                 return Fraction(0) if x == 0 else as_ball(x).tanh()
+            case "cos", (x,):
+                return Fraction(1) if x == 0 else as_ball(x).cos()
+            case "sin", (x,):
+                return Fraction(0) if x == 0 else as_ball(x).sin()
             case "sigmoid", (x,):
                 return Fraction(1, 2) if x == 0 else 1 / (1 + (-as_ball(x)).exp())
             case "cbrt", (x,):

@@ -93,7 +93,7 @@ class Units(Arithmetic[Unit]):
                 return self.equal(x, y, expr.span)
             case "floor", (x,):
                 return x
-            case (("exp" | "log" | "tanh" | "sigmoid"), (x,)):
+            case (("exp" | "log" | "tanh" | "sigmoid" | "cos" | "sin"), (x,)):
                 self.equal(x, NONE, expr.args[0].span)
                 return NONE
         return NONE  # sign and conditions

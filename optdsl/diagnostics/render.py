@@ -16,10 +16,11 @@ In: diagnostics and the `Source` they point into, or None. Out: text; nothing is
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from optdsl.diagnostics.excerpt import Paint, draw_line, marks_by_line, visible
 from optdsl.diagnostics.model import Diagnostic, Label, Severity
-from optdsl.diagnostics.source import Source
+from optdsl.diagnostics.source import Source, Span
 
 SCHEMA_VERSION = 1
 SHOWN = 50
@@ -82,6 +83,7 @@ def render_diagnostic(diagnostic: Diagnostic, source: Source | None, *, color: b
 
 def _lines(diagnostic: Diagnostic, source: Source | None, *, color: bool) -> Iterator[str]:
     paint = _painter(diagnostic.severity, color=color)
+    diagnostic, source = _at_home(diagnostic, source)
     head = paint(f"{diagnostic.severity}[{diagnostic.code}]", diagnostic.severity.value)
     yield head + paint(f": {visible(diagnostic.message)}", "bold")
     margin = ""
@@ -115,6 +117,25 @@ def _lines(diagnostic: Diagnostic, source: Source | None, *, color: bool) -> Ite
         yield from (f"{margin}   {' ' * len(word)}  {visible(line)}" for line in more)
 
 
+def _at_home(diagnostic: Diagnostic, source: Source | None) -> tuple[Diagnostic, Source | None]:
+    """A finding in the piece that it stands in; labels that stand in other pieces become notes."""
+    if source is None or not source.pieces or diagnostic.primary is None:
+        return diagnostic, source
+    home, begin = source.piece(diagnostic.primary.span.start)
+    labels, notes = [], []
+    for label in (diagnostic.primary, *diagnostic.secondary):
+        there, start = source.piece(label.span.start)
+        span = Span(label.span.start - start, label.span.end - start)
+        if start == begin:
+            labels.append(Label(span, label.text))
+        else:
+            line, column = there.position(span.start)
+            notes.append(f"{label.text}: {there.name}:{line}:{column}: `{there.slice(span)}`")
+    primary, *others = labels
+    told = replace(diagnostic, primary=primary, secondary=tuple(others), notes=(*diagnostic.notes, *notes))
+    return told, home
+
+
 def _numbered(number: int, row: str, margin: str, paint: Paint) -> str:
     gutter = paint(f"{number:>{len(margin)}} |", "gutter")
     return f"{gutter} {row}" if row else gutter
@@ -133,9 +154,10 @@ def render_json(diagnostics: Iterable[Diagnostic], source: Source | None) -> str
     return "\n".join([*json_findings(found, source), json_summary(found)])
 
 
-def json_findings(diagnostics: Iterable[Diagnostic], source: Source | None) -> Iterator[str]:
+def json_findings(diagnostics: Iterable[Diagnostic], whole: Source | None) -> Iterator[str]:
     """The lines of `render_json` without the last."""
-    for diagnostic in diagnostics:
+    for found in diagnostics:
+        diagnostic, source = _at_home(found, whole)
         labels = [] if diagnostic.primary is None else [(diagnostic.primary, True)]
         labels += [(label, False) for label in diagnostic.secondary]
         yield _object(

@@ -1,7 +1,8 @@
 """Where text came from, and where in it something stands."""
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 
@@ -21,11 +22,28 @@ class Span:
 class Source:
     """A spec's text under the name that a reader knows it by.
 
-    Line ends are `\\n` only (`files.read_spec` turns `\\r\\n` into it).
+    Line ends are `\n` only (`files.read_spec` turns `\r\n` into it). A source may be put together from
+    others: then `text` is theirs, one after the other, and every offset belongs to one of the `pieces`.
     """
 
     name: str
     text: str
+    pieces: tuple["Source", ...] = ()
+
+    @classmethod
+    def joined(cls, name: str, pieces: Iterable["Source"]) -> "Source":
+        """The texts of some sources as one, each ending with a line end."""
+        whole = tuple(replace(each, text=each.text.rstrip("\n") + "\n") for each in pieces)
+        return cls(name, "".join(each.text for each in whole), whole)
+
+    def piece(self, offset: int) -> "tuple[Source, int]":
+        """The source that an offset belongs to, and where in this one it begins: itself, when it is whole."""
+        begin = 0
+        for each in self.pieces:
+            if offset < begin + len(each.text) or each is self.pieces[-1]:
+                return each, begin
+            begin += len(each.text)
+        return self, 0
 
     @cached_property
     def _line_starts(self) -> list[int]:

@@ -22,7 +22,7 @@ _NODES = (
     ast.BoolOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq,
     ast.Lt, ast.LtE, ast.Gt, ast.GtE,
 )  # fmt: skip
-_ATTRIBUTES = frozenset(("size", "sqrt", "exp", "log", "tanh", "inf", "__init__"))
+_ATTRIBUTES = frozenset(("size", "sqrt", "exp", "log", "tanh", "cos", "sin", "inf", "__init__"))
 _BASES = frozenset(("math", "t", "super"))
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _CALLED = frozenset(("range", "super", "abs", "dict", "min"))

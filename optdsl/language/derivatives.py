@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Kind, Number, Ref, Role, Shape
 
-SMOOTH = frozenset("add sub mul div neg pow exp sigmoid tanh".split())
+SMOOTH = frozenset("add sub mul div neg pow exp sigmoid tanh cos sin".split())
 """Operators with all derivatives wherever they have a value (pow: with a whole number as exponent)."""
 
 MAX_NODES = 20_000
@@ -111,6 +111,10 @@ def chain(op: str, args: tuple[Expr, ...], parts: tuple[Expr, ...], whole: Expr)
             return mul(mul(whole, sub(ONE, whole)), dx)
         case "tanh", _, (dx,):
             return mul(sub(ONE, power(whole, Number(Fraction(2)))), dx)
+        case "cos", (x,), (dx,):
+            return neg(mul(call("sin", x), dx))
+        case "sin", (x,), (dx,):
+            return mul(call("cos", x), dx)
         case "mod", (x, y), (dx, dy):  # x mod y = x - y*floor(x/y)
             return sub(dx, mul(call("floor", div(x, y)), dy))
         case "min", (x, y), (dx, dy):

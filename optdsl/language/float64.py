@@ -19,6 +19,7 @@ NUMPY: dict[str, Callable[..., Any]] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "pow": _power,
     "mod": np.mod, "neg": np.negative, "sqrt": np.sqrt, "exp": np.exp, "log": np.log, "abs": np.abs,
     "sign": np.sign, "cbrt": np.cbrt, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh,
+    "cos": np.cos, "sin": np.sin,
     "floor": np.floor, "min": np.minimum, "max": np.maximum,
     "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high), "where": np.where,
     "eq": np.equal, "le": np.less_equal, "ge": np.greater_equal, "lt": np.less, "gt": np.greater,

@@ -127,6 +127,8 @@ OPERATORS: dict[str, Operator] = {
         _row("cbrt", _ONE, REAL, _cbrt, "cbrt({})"),
         _row("sigmoid", _ONE, REAL, lambda x: 1 / (1 + mpmath.exp(-x)), "sigmoid({})"),
         _row("tanh", _ONE, REAL, mpmath.tanh, "math.tanh({})"),
+        _row("cos", _ONE, REAL, mpmath.cos, "math.cos({})"),
+        _row("sin", _ONE, REAL, mpmath.sin, "math.sin({})"),
         _row("floor", _ONE, REAL, mpmath.floor, "floor({})"),
         _row("min", _TWO, REAL, _minimum, "minimum({}, {})"),
         _row("max", _TWO, REAL, _maximum, "maximum({}, {})"),

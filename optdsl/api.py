@@ -11,6 +11,7 @@ from optdsl.diagnostics import Diagnostic, Source
 from optdsl.files import resolve_target
 from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
+from optdsl.language.parts import Part
 from optdsl.library import lookup
 
 
@@ -30,19 +31,19 @@ class Spec:
     """A spec that makes sense: its text, and what it means."""
 
     source: Source
-    meaning: Optimizer | Objective
+    meaning: Optimizer | Objective | Part
     warnings: tuple[Diagnostic, ...]
 
     @property
     def optimizer(self) -> Optimizer:
-        """The meaning of an optimizer; raises `OptdslError` for an objective."""
+        """The meaning of an optimizer; raises `OptdslError` for an objective or a part."""
         return self.meaning if isinstance(self.meaning, Optimizer) else driver.front(self.source)[0]
 
     @property
     def objective(self) -> Objective:
         """The meaning of an objective, with `.value(point)` and `.gradient(point)`."""
         if not isinstance(self.meaning, Objective):
-            raise AttributeError(f"{self.name} is an optimizer: it has no objective")
+            raise AttributeError(f"{self.name} is no objective, but of kind {driver.kind_of(self.meaning)}")
         return self.meaning
 
     @property
@@ -82,7 +83,8 @@ class Spec:
 
 
 def load(target: str | PathLike[str]) -> Spec:
-    """Read a spec: the name of one in the library ("adam") or the path of an `.opt` file.
+    """Read a spec: the name of one in the library ("adam"), the path of an `.opt` file, or a composition
+    ("clip_by_global_norm(1) | lion").
 
     Raises `optdsl.OptdslError` with every finding when the text is wrong, or when there is no such file.
     """

@@ -52,7 +52,7 @@ class Checking:
                 error.diagnostics, source, UNREADABLE if isinstance(error, FileError) else FINDINGS
             )
             return
-        self._findings(found, source, FINDINGS)
+        self._findings(found, spec.source or source, FINDINGS)
         estimated = driver.estimates(verdicts)
         if self.form == "json":
             self._lines_of_json(source, spec if isinstance(spec, Optimizer) else None, estimated)

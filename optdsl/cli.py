@@ -105,7 +105,8 @@ def _bug(ctx: click.Context, error: Exception) -> NoReturn:
 def cli() -> None:
     """Equations in, fused optimizer kernels out.
 
-    A spec is named by its file (adam.opt), by its name in the library (adam), or is - for standard input.
+    A spec is named by its file (adam.opt), by its name in the library (adam), or is - for standard input; or it
+    is a composition of such names: "clip_by_global_norm(1) | adamw(lr = cosine(3e-4, 1000)) | lookahead".
     """
 
 
@@ -158,7 +159,7 @@ def compile_command(
     source = resolve_target(target)
     optimizer, warnings = front(source)
     if warnings:
-        _show(OptdslError(warnings, source))
+        _show(OptdslError(warnings, optimizer.source))
     if emit == "ir":
         text = dict(stages(source, mode=mode))["kernel"]
     elif backend is not None:
@@ -181,17 +182,19 @@ def list_command(form: str) -> None:
     """List the specs that come with optdsl.
 
     Optimizers with the bytes of state that each keeps per float32 parameter, its flags at their defaults;
-    then objectives, with their variables.
+    then objectives, with their variables; then the parts of compositions, with their arguments.
     """
     from dataclasses import asdict
 
-    from optdsl.facts import entries, objective_entries
+    from optdsl.facts import entries, objective_entries, part_entries
+    from optdsl.files import PART_FOLDERS
 
     found, objectives = entries(), objective_entries()
+    parts = [part_entries(folder) for folder in PART_FOLDERS]
     if form == "json":
         for entry in map(asdict, found):
             click.echo(json.dumps({"schema_version": 1, **entry}))
-        for entry in map(asdict, objectives):
+        for entry in map(asdict, (*objectives, *(each for section in parts for each in section))):
             click.echo(json.dumps({"schema_version": 1, **entry}))
         return
     rows = [("name", "state", "year", "flags", "title")]
@@ -203,6 +206,10 @@ def list_command(form: str) -> None:
     lines = [("objective", "year", "variables", "title")]
     lines += [(each.name, str(each.year or ""), " ".join(each.variables), each.title) for each in objectives]
     click.echo(console.table(lines))
+    for section in parts:
+        lines = [(section[0].kind, "year", "arguments", "title")]
+        lines += [(each.name, str(each.year or ""), " ".join(each.arguments), each.title) for each in section]
+        click.echo("\n" + console.table(lines))
 
 
 @cli.command()

@@ -5,8 +5,8 @@
 `meaning` goes as far as the meaning and tells everything that is wrong with the text, and `front` does so
 for optimizers, which are what can be compiled; `check` asks what can be
 proved of the meaning; `compile_source` goes on to a Python module; `stages` does the same and shows
-every form on the way. This is the one file that sees all of the compiler; nothing below it prints, exits
-or reads a file.
+every form on the way. This is the one file that sees all of the compiler, and gives it the texts of
+the library; nothing below it prints, exits or reads a file.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,18 +17,24 @@ from optdsl.checks.catalogue import Lookup
 from optdsl.checks.findings import findings
 from optdsl.diagnostics import Diagnostic, Report, Source
 from optdsl.diagnostics.catalogue import NotAnOptimizer
+from optdsl.diagnostics.catalogue_parts import NotOnItsOwn
 from optdsl.emit.module import emit_module
 from optdsl.emit.optax_module import emit_optax
+from optdsl.files import LIBRARY
 from optdsl.kernel.ir import Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
 from optdsl.kernel.printer import print_kernel
+from optdsl.language.arguments import Meaning
+from optdsl.language.definitions import resolve
+from optdsl.language.link import Linked, link, snake
 from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.parser import blanked_names, parse
+from optdsl.language.parts import Part
 from optdsl.language.printer import print_file
-from optdsl.language.resolve import resolve
 from optdsl.language.specialise import specialise
+from optdsl.language.syntax import Composition, Kind
 
 Verdicts = tuple[checks.Verdict, ...]
 
@@ -36,33 +42,71 @@ STAGES = ("syntax", "optimizer", "lowered", "kernel", "source")
 """What `optdsl show --stage` can print, in the order of the pipeline."""
 
 
-def meaning(source: Source) -> tuple[Optimizer | Objective, tuple[Diagnostic, ...]]:
-    """The meaning of a spec, and warnings about it.
+EXAMPLES = {
+    Kind.TRANSFORM: "{} | adamw",
+    Kind.SCHEDULE: "adamw(lr = {})",
+    Kind.WRAPPER: "adamw | {}",
+}
+
+
+def kind_of(spec: Meaning) -> str:
+    """The word that a definition of this kind begins with."""
+    match spec:
+        case Part(kind=kind):
+            return str(kind)
+        case Objective():
+            return "objective"
+        case _:
+            return "optimizer"
+
+
+def syntax_of(source: Source) -> Linked:
+    """The syntax of a spec; a composition's with that of its parts, from the library where they are not
+    in the file itself. Raises `OptdslError` where there is none; `driver.meaning` tells everything else.
+    """
+    report = Report(source)
+    file = parse(source, report)
+    report.raise_if_errors()
+    assert file is not None
+    return link(source, file, LIBRARY)
+
+
+def meaning(source: Source) -> tuple[Meaning, tuple[Diagnostic, ...]]:
+    """The meaning of a spec, and warnings about it; they point into the `source` of the meaning.
 
     Raises `OptdslError` with every error and warning of the text.
     """
     report = Report(source)
-    file = parse(source, report)
-    spec = resolve(file, report, blanked_names(report)) if file else None
+    file, spec = parse(source, report), None
+    if file is not None and not report.has_errors:
+        linked = link(source, file, LIBRARY)
+        report = Report(linked.source)
+        spec = resolve(linked.file, report, frozenset(), linked.names, LIBRARY)
+    elif file is not None and not any(isinstance(each, Composition) for each in file.definitions):
+        spec = resolve(file, report, blanked_names(report))
     report.raise_if_errors()
     assert spec is not None, "the front end gave nothing and said nothing"
     return spec, report.diagnostics
 
 
 def front(source: Source) -> tuple[Optimizer, tuple[Diagnostic, ...]]:
-    """`meaning`, for what is to be compiled: raises `OptdslError` for an objective too."""
+    """`meaning`, for what is to be compiled: raises `OptdslError` for an objective or a part, too."""
     spec, warnings = meaning(source)
-    if isinstance(spec, Objective):
-        report = Report(source)
-        report.add(NotAnOptimizer(span=spec.span, name=spec.name))
-        report.raise_if_errors()
+    report = Report(spec.source or source)
+    match spec:
+        case Objective():
+            report.add(NotAnOptimizer(span=spec.span, name=spec.name))
+        case Part(kind=kind):
+            example = EXAMPLES[kind].format(snake(spec.name))
+            report.add(NotOnItsOwn(span=spec.span, name=spec.name, kind=str(kind), example=example))
+    report.raise_if_errors()
     assert isinstance(spec, Optimizer)
     return spec, warnings
 
 
 def check(
     source: Source, lookup: Lookup | None = None, *, rates: bool = False
-) -> tuple[Optimizer | Objective, tuple[Diagnostic, ...], Verdicts]:
+) -> tuple[Meaning, tuple[Diagnostic, ...], Verdicts]:
     """The meaning of a spec, everything to be told about it, and what is proved or refuted.
 
     `lookup` finds the specs that claims name; `rates` runs estimates, too. Raises `OptdslError` when the
@@ -70,8 +114,8 @@ def check(
     """
     spec, warnings = meaning(source)
     verdicts = checks.check(spec, lookup, rates=rates).verdicts
-    report = Report(source)
-    for problem in findings(verdicts, spec.span, "objective" if isinstance(spec, Objective) else "optimizer"):
+    report = Report(spec.source or source)
+    for problem in findings(verdicts, spec.span, kind_of(spec)):
         report.add(problem)
     return spec, (*warnings, *report.diagnostics), verdicts
 
@@ -105,13 +149,9 @@ def stages(
 ) -> Iterator[tuple[str, str]]:
     """Every form that a spec goes through, with its name from `STAGES`; stops where the text is wrong.
 
-    An objective has no form after its syntax: asking for one raises `OptdslError`.
+    An objective and a part have no form after their syntax: asking for one raises `OptdslError`.
     """
-    report = Report(source)
-    file = parse(source, report)
-    report.raise_if_errors()
-    assert file is not None
-    yield "syntax", print_file(file)
+    yield "syntax", print_file(syntax_of(source).file)
     optimizer, _ = front(source)
     chosen = specialise(optimizer, flags or {})
     yield (

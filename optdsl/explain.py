@@ -11,14 +11,14 @@ from optdsl.checks.compare import compare
 from optdsl.checks.context import Context
 from optdsl.checks.lints import Lint, dtype_lints
 from optdsl.checks.verdict import Outcome, Verdict
-from optdsl.diagnostics import Report, Source
+from optdsl.diagnostics import Source
 from optdsl.kernel.ir import Access, Precision, Type
 from optdsl.language import maths
 from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
-from optdsl.language.parser import parse
 from optdsl.language.specialise import flag_settings, specialise
-from optdsl.language.syntax import Definition
+from optdsl.language.syntax import Composition
+from optdsl.language.unparse import as_definition
 
 _WIDTH = len(Outcome.REFUTED)
 LOW_PRECISION = "In low precision (optdsl: scalars in float64, states and t in float32 or float64)"
@@ -63,10 +63,9 @@ def latex(source: Source) -> str:
 
 
 def equations(source: Source, style: maths.Style) -> list[str]:
-    file = parse(source, Report(source))
-    assert file is not None
-    (definition, *_) = file.definitions
-    assert isinstance(definition, Definition)
+    definition = driver.syntax_of(source).file.definitions[-1]
+    if isinstance(definition, Composition):
+        definition = as_definition(driver.front(source)[0])
     return list(maths.equations(definition, style))
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from optdsl.console import table
 from optdsl.driver import front
 from optdsl.driver import meaning as load_meaning
-from optdsl.files import library_names, objective_names, read_library
+from optdsl.files import library_names, names_in, objective_names, read_library
 from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Alias, Optimizer, Shape, State
+from optdsl.language.parts import Part
 from optdsl.language.specialise import specialise
 
 FLOAT32_BYTES = 4
@@ -56,6 +57,31 @@ def objective_entries() -> list[ObjectiveEntry]:
     ]
 
 
+@dataclass(frozen=True)
+class PartEntry:
+    """A transform, schedule or wrapper of the library, and what it takes."""
+
+    kind: str
+    name: str
+    title: str
+    year: int | None
+    arguments: tuple[str, ...]
+
+
+def part_entries(folder: str) -> list[PartEntry]:
+    """The parts in a folder of the library, in alphabetical order."""
+    found = ((name, load_meaning(read_library(name))[0]) for name in names_in(folder))
+    return [
+        PartEntry(str(spec.kind), name, title(spec.doc), year(spec.doc), _arguments(spec))
+        for name, spec in found
+        if isinstance(spec, Part)
+    ]
+
+
+def _arguments(part: Part) -> tuple[str, ...]:
+    return (*(each.name for each in part.hypers), *(each.name for each in part.flags))
+
+
 def entry(name: str, optimizer: Optimizer) -> Entry:
     flags = tuple(flag.name for flag in optimizer.flags)
     return Entry(name, title(optimizer.doc), year(optimizer.doc), state_bytes(optimizer, {}), flags)
@@ -83,8 +109,9 @@ def _bytes(state: State) -> int:
     return FLOAT32_BYTES if state.shape is Shape.ELEMENT else 0
 
 
-def describe(optimizer: Optimizer, flags: Mapping[str, bool]) -> str:
+def describe(spec: Optimizer | Part, flags: Mapping[str, bool]) -> str:
     """What `optdsl show` prints: the header of the spec, then its hypers, states and flags."""
+    optimizer = spec.stand_in if isinstance(spec, Part) else spec
     parts = [f"{optimizer.name}\n\n{optimizer.doc.strip()}".strip()]
     if optimizer.hypers:
         rows = [("hyper", "default", "domain", "in training code")]

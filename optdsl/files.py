@@ -7,9 +7,11 @@ Raises `FileError` with diagnostics of `catalogue_files`. Does not look at what 
 
 import difflib
 import os
+import re
 import stat
 import sys
 import unicodedata
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
@@ -22,6 +24,7 @@ from optdsl.diagnostics import catalogue_files as problems
 SIZE_LIMIT = 64 * 1024
 STDIN = "-"
 HEADER = "compiled by optdsl"
+PART_FOLDERS = ("transforms", "schedules", "wrappers")
 
 _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _LINE_SEPARATORS = frozenset("\u2028\u2029")  # a line end to an editor, none to the compiler
@@ -51,19 +54,45 @@ def _library() -> dict[str, Traversable]:
 
 def library_names() -> tuple[str, ...]:
     """The optimizers that come with optdsl, in alphabetical order."""
-    return tuple(sorted(_library().keys() - set(objective_names())))
+    others = (name for folder in ("objectives", *PART_FOLDERS) for name in names_in(folder))
+    return tuple(sorted(_library().keys() - set(others)))
+
+
+def objective_names() -> tuple[str, ...]:
+    """The objectives that come with optdsl, in alphabetical order."""
+    return names_in("objectives")
 
 
 @cache
-def objective_names() -> tuple[str, ...]:
-    """The objectives that come with optdsl, in alphabetical order: the folder `specs/objectives`."""
-    entries = files("optdsl.specs").joinpath("objectives").iterdir()
+def names_in(folder: str) -> tuple[str, ...]:
+    """What comes with optdsl in a folder of `specs`, in alphabetical order."""
+    entries = files("optdsl.specs").joinpath(folder).iterdir()
     return tuple(sorted(entry.name.removesuffix(".opt") for entry in entries if entry.name.endswith(".opt")))
 
 
 def read_library(name: str) -> Source:
     """A spec of the library; `KeyError` when there is none of that name."""
     return _decode(f"{name}.opt", _library()[name].read_bytes())
+
+
+class _Texts(Mapping[str, Source]):
+    """Each text is read when it is asked for."""
+
+    def __getitem__(self, name: str) -> Source:
+        return read_library(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_library())
+
+    def __len__(self) -> int:
+        return len(_library())
+
+    def __contains__(self, name: object) -> bool:
+        return name in _library()
+
+
+LIBRARY: Mapping[str, Source] = _Texts()
+"""All specs that come with optdsl, by name."""
 
 
 def closest_name(name: str) -> str | None:
@@ -79,9 +108,12 @@ def closest_name(name: str) -> str | None:
 def resolve_target(target: str) -> Source:
     """The spec that a command line or `optdsl.load` names.
 
-    `-` is standard input; what has a slash or ends in `.opt` is a path; anything else is a name of the
-    library or, failing that, a file. Raises `FileError`.
+    `-` is standard input; what has `|` or `(` in it, and is no file, is a composition; what has a slash or
+    ends in `.opt` is a path; anything else is a name of the library or, failing that, a file. Raises
+    `FileError`.
     """
+    if ("|" in target or "(" in target) and not target.endswith(".opt") and not os.path.lexists(target):
+        return composition(target)
     if target == STDIN or os.sep in target or target.endswith(".opt"):
         return read_spec(target)
     if target in _library():
@@ -89,6 +121,16 @@ def resolve_target(target: str) -> Source:
     if os.path.lexists(target):
         return read_spec(target)
     raise _fail(target, problems.UnknownSpec(span=None, name=target, suggestion=closest_name(target)))
+
+
+def composition(text: str) -> Source:
+    """`clip_by_value(1) | adamw` as a spec: an optimizer that is called ClipByValueAdamw."""
+    outside = text
+    while (shorter := re.sub(r"\([^()]*\)", "", outside)) != outside:
+        outside = shorter
+    words = re.findall(r"(?:^|\|)\s*([A-Za-z]\w*)", outside, re.ASCII)
+    name = "".join(part.capitalize() for word in words for part in word.split("_"))[:64] or "Composition"
+    return _decode(text, f"optimizer {name} = {text}\n".encode(errors="surrogatepass"))
 
 
 def read_spec(path: str) -> Source:

@@ -7,7 +7,7 @@ Every verdict is proved (with a derivation), refuted (with a witness that can be
 unknown (with what was left over). Never changes what runs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,6 +26,7 @@ from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.language import syntax
 from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
+from optdsl.language.parts import Part
 from optdsl.language.printer import print_claimed
 from optdsl.language.specialise import flag_settings, specialise
 
@@ -39,7 +40,7 @@ class Report:
     verdicts: tuple[Verdict, ...]
 
 
-def check(spec: Optimizer | Objective, lookup: Lookup | None = None, *, rates: bool = False) -> Report:
+def check(spec: Optimizer | Objective | Part, lookup: Lookup | None = None, *, rates: bool = False) -> Report:
     """Every default check, for every setting of the flags, and every claim, for the default one.
 
     `lookup` finds other specs that claims name; without it such claims are unknown. `rates` runs what the
@@ -49,14 +50,19 @@ def check(spec: Optimizer | Objective, lookup: Lookup | None = None, *, rates: b
         from optdsl.checks.objective import check_objective
 
         return Report(check_objective(spec))
-    optimizer = spec
-    return Report((*check_defaults(optimizer), *check_claims(optimizer, lookup, rates=rates)))
+    optimizer, names = (spec.stand_in, OF_PARTS) if isinstance(spec, Part) else (spec, tuple(CHECKS))
+    return Report((*check_defaults(optimizer, names), *check_claims(optimizer, lookup, rates=rates)))
 
 
-def check_defaults(optimizer: Optimizer) -> Iterator[Verdict]:
+OF_PARTS = ("well_defined",)
+"""What makes sense for a part on its own, which is checked around gradient descent."""
+
+
+def check_defaults(optimizer: Optimizer, names: Iterable[str] = tuple(CHECKS)) -> Iterator[Verdict]:
     """One verdict per check: that of the first setting of the flags which is not proved, if any."""
     contexts = [(setting, Context(specialise(optimizer, setting))) for setting in flag_settings(optimizer)]
-    for name, place in CHECKS.items():
+    for name in names:
+        place = CHECKS[name]
         verdicts: list[Verdict] = []
         for setting, context in contexts:
             where = ", ".join(flag for flag, value in setting.items() if value)

@@ -95,7 +95,7 @@ class Intervals(Arithmetic[Interval]):
                 return Interval(Fraction(0), Fraction(1), True, True)
             case "tanh", _:
                 return Interval(Fraction(-1), Fraction(1), True, True)
-            case ("cos" | "sin"), _:
+            case (("cos" | "sin"), _):
                 return Interval(Fraction(-1), Fraction(1), False, False)
             case "pow", (x, y):
                 return self._power(expr, x, y)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from optdsl.diagnostics.model import Problem
+from optdsl.diagnostics.model import Problem, Severity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class NotOnItsOwn(Problem):
     code = "OD906"
     title = "`{name}` is a {kind}: on its own there is nothing to compile"
     label = "a part of an optimizer"
-    advice = "put it together with an optimizer: `optdsl compile \"{example}\"`"
+    advice = 'put it together with an optimizer: `optdsl compile "{example}"`'
     name: str
     kind: str
     example: str
@@ -128,4 +128,15 @@ class OneInner(Problem):
     title = "the wrapper `{name}` is around one optimizer"
     label = "one name, in round brackets"
     advice = "write `wrapper {name}(inner)`, and `fast = inner(theta[t-1])` in a line"
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnusedPart(Problem):
+    """A file that ends with a composition defines that and its parts, and nothing else."""
+
+    code = "OD910"
+    severity = Severity.WARNING
+    title = "`{name}` is no part of the composition"
+    label = "not used"
     name: str

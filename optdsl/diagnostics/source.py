@@ -32,8 +32,8 @@ class Source:
 
     @classmethod
     def joined(cls, name: str, pieces: Iterable["Source"]) -> "Source":
-        """The texts of some sources as one, each ending with a line end."""
-        whole = tuple(replace(each, text=each.text.rstrip("\n") + "\n") for each in pieces)
+        """The texts of some sources as one, with an empty line between them."""
+        whole = tuple(replace(each, text=each.text.rstrip("\n") + "\n\n") for each in pieces)
         return cls(name, "".join(each.text for each in whole), whole)
 
     def piece(self, offset: int) -> "tuple[Source, int]":

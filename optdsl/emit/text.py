@@ -1,6 +1,7 @@
 """The parts of a generated module that are not kernels: header, table, class."""
 
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -79,7 +80,7 @@ def header_comment(optimizer: Optimizer, framework: str, mode: str) -> str:
     lines = [
         f"{optimizer.name} for {framework}, compiled by optdsl {__version__} from {name}.",
         "To change it, change the spec and compile it again:",
-        f"    optdsl compile {name} -o {optimizer.name.lower()}.py --for {framework}"
+        f"    optdsl compile {shlex.quote(name)} -o {optimizer.name.lower()}.py --for {framework}"
         + (f" --mode {mode}" if mode != "accurate" else ""),
         "",
         f"precision: {precision}",

@@ -66,7 +66,11 @@ class Style:
         }  # fmt: skip
         if name in special and len(arguments) == 1:
             return special[name].format(arguments[0])
-        shown = f"\\{name}" if name in ("min", "max", "exp", "log", "tanh", "cos", "sin") else f"\\operatorname{{{name}}}"
+        shown = (
+            f"\\{name}"
+            if name in ("min", "max", "exp", "log", "tanh", "cos", "sin")
+            else f"\\operatorname{{{name}}}"
+        )
         return f"{shown}\\left({', '.join(arguments)}\\right)"
 
     def operator(self, op: str) -> str:

@@ -14,7 +14,7 @@ Not done here: nothing is composed (`compose`), and names and shapes are left to
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from optdsl.diagnostics import Report, Source, Span
+from optdsl.diagnostics import Problem, Report, Source, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.diagnostics import catalogue_parts as parts_problem
 from optdsl.language import syntax
@@ -91,7 +91,7 @@ class _Reading:
     def __init__(self, definition: syntax.Definition, report: Report) -> None:
         self.definition, self.report, self.wrong = definition, report, False
 
-    def _refuse(self, found: problem.Problem) -> None:
+    def _refuse(self, found: Problem) -> None:
         self.report.add(found)
         self.wrong = True
 

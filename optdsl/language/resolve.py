@@ -1,8 +1,7 @@
-"""Syntax to meaning: names, times, kinds, shapes.
+"""Syntax to meaning of an optimizer: names, times, kinds, shapes.
 
-In: a `syntax.Definition`, perhaps with lines left out that did not parse. Out: an `Optimizer` (or, by
-`resolve_objective`, an `Objective`) in which every name is known, or None; all that is wrong goes to the
-`Report`.
+In: a `syntax.Definition`, perhaps with lines left out that did not parse. Out: an `Optimizer` in which every
+name is known, or None; all that is wrong goes to the `Report`. A whole file is read in `definitions`.
 Not done here: nothing is folded or simplified, no flag is chosen, and no claim is looked into.
 """
 
@@ -11,32 +10,22 @@ from optdsl.diagnostics import catalogue as problem
 from optdsl.language import declarations, syntax
 from optdsl.language.constants import check_constants
 from optdsl.language.expressions import resolve_expr
-from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Age, Assign, Expr, Optimizer, Ref, Role, Shape
 from optdsl.language.reductions import is_reduction
-from optdsl.language.resolve_objective import resolve_objective
 from optdsl.language.scope import Declaration, Scope
 from optdsl.language.shapes import infer_shapes
 from optdsl.language.usage import report_unused
 
 
-def resolve(
-    file: syntax.File, report: Report, excused: frozenset[str] = frozenset()
-) -> Optimizer | Objective | None:
-    """The meaning of a file's one optimizer or objective. `excused` are names on lines that did not parse."""
-    definition = file.definitions[0]
-    for other in file.definitions[1:]:
-        report.add(problem.OneOptimizer(span=other.name_span))
-    if isinstance(definition, syntax.Composition):
-        report.add(problem.NotYet(span=definition.span, what="a composition"))
-        return None
-    if definition.kind is syntax.Kind.OBJECTIVE:
-        return resolve_objective(definition, file.header, report, excused)
-    if definition.kind is not syntax.Kind.OPTIMIZER or definition.formals:
-        report.add(problem.NotYet(span=definition.span, what=f"a definition of kind `{definition.kind}`"))
+def resolve_optimizer(
+    definition: syntax.Definition, header: str, report: Report, excused: frozenset[str]
+) -> Optimizer | None:
+    """The meaning of an optimizer. `excused` are names on lines that did not parse."""
+    if definition.formals:
+        report.add(problem.NotYet(span=definition.formals[0].span, what="an optimizer around another"))
         return None
     declarations.check_name(definition.name, definition.name_span, report)
-    return _Definition(definition, report, excused).resolve(file.header)
+    return _Definition(definition, report, excused).resolve(header)
 
 
 class _Definition:

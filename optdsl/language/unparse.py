@@ -3,11 +3,12 @@
 Spans are lost; brackets are put in by whoever prints.
 """
 
+from collections.abc import Iterator
 from fractions import Fraction
 
 from optdsl.language import syntax
-from optdsl.language.operators import OPERATORS
-from optdsl.language.optimizer import Age, Apply, Expr, Number, Ref, Truth
+from optdsl.language.operators import OPERATORS, REDUCTIONS
+from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Optimizer, Ref, Role, Truth
 
 
 def as_syntax(expr: Expr) -> syntax.Expr:
@@ -16,18 +17,41 @@ def as_syntax(expr: Expr) -> syntax.Expr:
             return number(value)
         case Truth(value=truth):
             return syntax.Bool(truth)
-        case Ref(name=name, age=age):
-            offset = {Age.OLD: -1, Age.NEW: 0}.get(age)
+        case Ref(role=role, name=name, age=age):
+            offset = 0 if role is Role.GRAD else {Age.OLD: -1, Age.NEW: 0}.get(age)
             return syntax.Name(name) if offset is None else syntax.At(name, offset, None)
         case Apply(op="neg" | "not" as op, args=(x,)):
             return syntax.Unary("-" if op == "neg" else op, as_syntax(x))
         case Apply(op="where", args=(test, x, y)):
             return syntax.If(as_syntax(test), as_syntax(x), as_syntax(y))
+        case Apply(op=op, args=args) if op in REDUCTIONS:
+            row = REDUCTIONS[op]
+            arguments = tuple(syntax.Argument(None, as_syntax(arg)) for arg in args)
+            return syntax.Call(row.spelled, arguments, "all" if row.over_all else None)
         case Apply(op=op, args=args) if (infix := OPERATORS[op].infix) is not None:
             left, right = map(as_syntax, args)
             return syntax.Binary(infix, left, right)
         case Apply(op=op, args=args):
             return syntax.Call(op, tuple(syntax.Argument(None, as_syntax(arg)) for arg in args))
+
+
+def as_definition(optimizer: Optimizer) -> syntax.Definition:
+    """States and lines; nothing else of an optimizer is mathematics."""
+    states = (syntax.StateDecl(each.name, 0, _initial(each.initial), None) for each in optimizer.states)
+    lines = (line for each in optimizer.lines for line in _lines(each))
+    return syntax.Definition(syntax.Kind.OPTIMIZER, optimizer.name, (), (*states, *lines))
+
+
+def _initial(expr: Expr) -> syntax.Expr:
+    return syntax.At("theta", None, 0) if isinstance(expr, Ref) and expr.name == "theta" else as_syntax(expr)
+
+
+def _lines(line: Assign) -> Iterator[syntax.Assign]:
+    target = as_syntax(line.target)
+    assert isinstance(target, syntax.Name | syntax.At)
+    if line.first is not None:
+        yield syntax.Assign(syntax.At(target.name, None, 1), as_syntax(line.first))
+    yield syntax.Assign(target, as_syntax(line.value))
 
 
 def number(value: Fraction) -> syntax.Expr:

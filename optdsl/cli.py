@@ -185,6 +185,7 @@ def list_command(form: str) -> None:
     then objectives, with their variables; then the parts of compositions, with their arguments.
     """
     from dataclasses import asdict
+    from itertools import chain
 
     from optdsl.facts import entries, objective_entries, part_entries
     from optdsl.files import PART_FOLDERS
@@ -194,8 +195,8 @@ def list_command(form: str) -> None:
     if form == "json":
         for entry in map(asdict, found):
             click.echo(json.dumps({"schema_version": 1, **entry}))
-        for entry in map(asdict, (*objectives, *(each for section in parts for each in section))):
-            click.echo(json.dumps({"schema_version": 1, **entry}))
+        for each in chain(objectives, *parts):
+            click.echo(json.dumps({"schema_version": 1, **asdict(each)}))
         return
     rows = [("name", "state", "year", "flags", "title")]
     rows += [

@@ -113,8 +113,9 @@ def describe(spec: Optimizer | Part, flags: Mapping[str, bool]) -> str:
     """What `optdsl show` prints: the header of the spec, then its hypers, states and flags."""
     optimizer = spec.stand_in if isinstance(spec, Part) else spec
     parts = [f"{optimizer.name}\n\n{optimizer.doc.strip()}".strip()]
+    called = "also called" if isinstance(spec, Part) else "in training code"
     if optimizer.hypers:
-        rows = [("hyper", "default", "domain", "in training code")]
+        rows = [("hyper", "default", "domain", called)]
         rows += [
             (h.name, f"{float(h.default):g}", str(h.domain), _key(h.alias, h.name)) for h in optimizer.hypers
         ]
@@ -127,7 +128,7 @@ def describe(spec: Optimizer | Part, flags: Mapping[str, bool]) -> str:
             states.append((state.name, state.shape.name.lower(), state.alias or state.name, used))
         parts.append(table(states))
     if optimizer.flags:
-        rows = [("flag", "default", "chosen", "in training code")]
+        rows = [("flag", "default", "chosen", called)]
         for flag in optimizer.flags:
             chosen = flags.get(flag.name, flag.default)
             rows.append((flag.name, _truth(flag.default), _truth(chosen), _key(flag.alias, flag.name)))

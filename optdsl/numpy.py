@@ -15,7 +15,8 @@ __all__ = ["ArrayOptimizer", "load"]
 
 
 def load(target: str | PathLike[str], *, mode: str = "accurate") -> type[ArrayOptimizer]:
-    """The optimizer class of a library spec ("adam") or of an `.opt` file.
+    """The optimizer class of a library spec ("adam"), of an `.opt` file, or of a composition
+    ("clip_by_global_norm(1) | adamw").
 
     `mode` is "accurate" (computes in float64, stores in the parameter's type) or "fast" (computes in
     the parameter's type). Raises `optdsl.OptdslError` when the spec is wrong or cannot be found.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from optdsl import driver
-from optdsl.diagnostics import OptdslError, Problem, Source, catalogue, catalogue_checks
+from optdsl.diagnostics import OptdslError, Problem, Source, catalogue, catalogue_checks, catalogue_parts
 from optdsl.diagnostics.render import render_text
 from optdsl.language.optimizer import Optimizer
 from optdsl.library import lookup
@@ -20,7 +20,7 @@ from optdsl.library import lookup
 CASES = sorted((Path(__file__).parent / "errors").glob("*/*.opt"))
 CLASSES = [
     found
-    for module in (catalogue, catalogue_checks)
+    for module in (catalogue, catalogue_checks, catalogue_parts)
     for _, found in inspect.getmembers(module, inspect.isclass)
     if issubclass(found, Problem) and found is not Problem
 ]
@@ -30,10 +30,11 @@ CODES = {found.code: found for found in CLASSES}
 def findings(source: Source) -> str:
     try:
         spec, diagnostics, _ = driver.check(source, lookup)
+        source = spec.source or source
         if isinstance(spec, Optimizer) or not diagnostics:
             driver.compile_source(source, framework="torch")
     except OptdslError as error:
-        diagnostics = error.diagnostics
+        diagnostics, source = error.diagnostics, error.source or source
     return render_text(diagnostics, source)
 
 

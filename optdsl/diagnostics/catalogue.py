@@ -271,8 +271,8 @@ class CannotSet(Problem):
 
 @dataclass(frozen=True, kw_only=True)
 class UnknownFunction(Problem):
-    """`optdsl explain OD209` lists them: sqrt exp log abs sign cbrt sigmoid tanh cos sin floor (one argument),
-    min max (two), clip(x, low, high), where(condition, x, y).
+    """`optdsl explain OD209` lists them: sqrt exp log abs sign cbrt sigmoid tanh cos sin floor (one
+    argument), min max (two), clip(x, low, high), where(condition, x, y).
     """
 
     code = "OD209"

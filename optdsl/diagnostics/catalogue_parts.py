@@ -106,10 +106,7 @@ class NotOfPart(Problem):
 
 @dataclass(frozen=True, kw_only=True)
 class NoValue(Problem):
-    """A transform says what it makes of the gradient, a schedule what its value is: in a line `out = ...`.
-
-    What a transform gives has one value per element, as the gradient has.
-    """
+    """A transform says what it makes of the gradient, a schedule what its value is: in a line `out = ...`."""
 
     code = "OD908"
     title = "the {kind} `{name}` gives nothing"

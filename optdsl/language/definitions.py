@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from optdsl.diagnostics import Report, Span
 from optdsl.diagnostics import catalogue_parts as problem
-from optdsl.diagnostics.catalogue import NotYet, OneOptimizer
+from optdsl.diagnostics.catalogue import NotYet, OneOptimizer, ShapeClash
 from optdsl.language import declarations, syntax
 from optdsl.language.arguments import Meaning
 from optdsl.language.compose import compose
@@ -63,10 +63,19 @@ def _part(definition: syntax.Definition, header: str, report: Report, excused: f
     if meaning is None:
         return None
     kind, inner = definition.kind, definition.formals[0].name if definition.formals else ""
-    shapes = {line.target.name: line.target.shape for line in meaning.lines}
-    if kind is syntax.Kind.TRANSFORM and shapes[VALUE] is not Shape.ELEMENT:
-        report.add(problem.NoValue(span=meaning.span, kind=str(kind), name=meaning.name, value=VALUE))
-        return None
+    for line in meaning.lines if kind is syntax.Kind.TRANSFORM else ():
+        if line.target.name == VALUE and line.target.shape is not Shape.ELEMENT:
+            report.add(
+                ShapeClash(
+                    span=line.value.span,
+                    reason="a transform gives a value for every element, as a gradient has",
+                    found="one value per tensor"
+                    if line.target.shape is Shape.TENSOR
+                    else "one value per step",
+                    choice="what is the same for all elements is a factor: `out = g[t]*...`",
+                )
+            )
+            return None
     return Part(kind, meaning, inner)
 
 
@@ -100,7 +109,7 @@ class _Compositions:
             else:
                 self.meanings.append(_definition(definition, header, self.report, self.excused))
         for place, definition in enumerate(self.file.definitions):
-            if place not in self.used:
+            if place not in self.used and not self.report.has_errors:
                 self.report.add(problem.UnusedPart(span=definition.name_span, name=definition.name))
         last = self.meanings[-1]
         assert last is None or isinstance(last, Optimizer)

@@ -54,9 +54,16 @@ def _lines(line: Assign) -> Iterator[syntax.Assign]:
     yield syntax.Assign(target, as_syntax(line.value))
 
 
+_LONG = 10**6
+
+
 def number(value: Fraction) -> syntax.Expr:
-    """`-3/2`: exact."""
+    """`-3/2`, or `-3.141592653589793`: exact."""
     top: syntax.Expr = syntax.Number(str(abs(value.numerator)))
-    if value.denominator != 1:
+    digits = len(str(value.denominator))
+    if value.denominator > _LONG and 10**digits % value.denominator == 0:
+        whole, part = divmod(abs(value.numerator) * 10**digits // value.denominator, 10**digits)
+        top = syntax.Number(f"{whole}.{part:0{digits}}".rstrip("0"))
+    elif value.denominator != 1:
         top = syntax.Binary("/", top, syntax.Number(str(value.denominator)))
     return syntax.Unary("-", top) if value < 0 else top

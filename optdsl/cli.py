@@ -105,8 +105,8 @@ def _bug(ctx: click.Context, error: Exception) -> NoReturn:
 def cli() -> None:
     """Equations in, fused optimizer kernels out.
 
-    A spec is named by its file (adam.opt), by its name in the library (adam), or is - for standard input; or it
-    is a composition of such names: "clip_by_global_norm(1) | adamw(lr = cosine(3e-4, 1000)) | lookahead".
+    A spec is named by its file (adam.opt), by its name in the library (adam), or is - for standard input.
+    It may be a composition of such names: "clip_by_global_norm(1) | adamw(lr = cosine(3e-4, 1000))".
     """
 
 
@@ -193,10 +193,9 @@ def list_command(form: str) -> None:
     found, objectives = entries(), objective_entries()
     parts = [part_entries(folder) for folder in PART_FOLDERS]
     if form == "json":
-        for entry in map(asdict, found):
+        listed = (asdict(each) for each in found), (asdict(each) for each in objectives)
+        for entry in chain(*listed, (asdict(each) for section in parts for each in section)):
             click.echo(json.dumps({"schema_version": 1, **entry}))
-        for each in chain(objectives, *parts):
-            click.echo(json.dumps({"schema_version": 1, **asdict(each)}))
         return
     rows = [("name", "state", "year", "flags", "title")]
     rows += [

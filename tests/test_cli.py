@@ -169,7 +169,7 @@ def test_list(optdsl: Run) -> None:
     assert entries["gd"]["state_bytes"] == 0
     assert all(entry["year"] for entry in entries.values())
     rows = optdsl("list").out.splitlines()
-    assert len(rows) == len(entries) + 3  # two heads, and a line between optimizers and objectives
+    assert len(rows) == len(entries) + 9  # five heads, and lines between optimizers, objectives and parts
     assert next(row for row in rows if row.startswith("adam ")).split()[1:4] == ["8", "B", "2015"]
 
 
@@ -238,7 +238,7 @@ def test_no_code_means_two_things() -> None:
         (["show", "gd", "--flag", "amsgrad"], "it has none"),
         (["compile", "adam", "--target", "abacus"], "numba-cpu"),
         (["explain", "OD1O1"], "OD101"),
-        (["explain", "OD999"], "codes go from OD001"),
+        (["explain", "OD888"], "codes go from OD001"),
     ],
 )
 def test_a_wrong_command_line_says_what_would_be_right(optdsl: Run, arguments: list[str], words: str) -> None:

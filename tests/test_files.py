@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 from optdsl import files
-from optdsl.files import FileError, atomic_write, library_names, objective_names, read_spec, resolve_target
+from optdsl.diagnostics import Source
+from optdsl.files import (
+    LIBRARY,
+    PART_FOLDERS,
+    FileError,
+    atomic_write,
+    library_names,
+    names_in,
+    objective_names,
+    read_spec,
+    resolve_target,
+)
 
 OURS = "# Adam, for torch. Compiled by optdsl 0.1.0 from adam.opt\n"
 
@@ -118,7 +129,30 @@ def test_the_library_is_the_folder_specs() -> None:
     folder = Path(__file__).parent.parent / "specs"
     assert list(library_names()) == sorted(path.stem for path in folder.glob("*.opt"))
     assert list(objective_names()) == sorted(path.stem for path in folder.glob("objectives/*.opt"))
-    assert len(list(folder.rglob("*.opt"))) == len(library_names()) + len(objective_names())
+    parts = [name for part in PART_FOLDERS for name in names_in(part)]
+    assert parts == [path.stem for part in PART_FOLDERS for path in sorted(folder.glob(f"{part}/*.opt"))]
+    assert len(list(folder.rglob("*.opt"))) == len(library_names()) + len(objective_names()) + len(parts)
+    assert sorted(LIBRARY) == sorted(path.stem for path in folder.rglob("*.opt"))
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("clip_by_value(1.0) | adamw", "optimizer ClipByValueAdamw = clip_by_value(1.0) | adamw\n"),
+        ("sgd(lr = cosine(1/3))", "optimizer Sgd = sgd(lr = cosine(1/3))\n"),
+        ("| (", "optimizer Composition = | (\n"),
+    ],
+)
+def test_a_target_may_be_a_composition(
+    target: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve_target(target) == Source(target, text)
+    if "/" not in target:
+        (tmp_path / target).write_text("# a file with a strange name\n")
+        assert resolve_target(target).text.startswith("# a file")
+    with pytest.raises(FileError):
+        resolve_target("folder/a (copy).opt")
 
 
 def test_a_target_is_a_library_name_or_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

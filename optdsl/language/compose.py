@@ -139,7 +139,7 @@ class _Composing:
         return replace(
             core,
             name=self.composition.name,
-            doc=header,
+            doc=header or self._text(),
             hypers=tuple(self.hypers),
             flags=tuple(self.flags),
             states=tuple(self.states),
@@ -149,6 +149,10 @@ class _Composing:
             source=self.report.source,
             span=self.composition.name_span,
         )
+
+    def _text(self) -> str:
+        first, last = self.composition.stages[0], self.composition.stages[-1]
+        return self.report.source.slice(first.span | last.span)
 
     # --- what a part brings along ---
 

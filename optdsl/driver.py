@@ -115,7 +115,8 @@ def check(
     spec, warnings = meaning(source)
     verdicts = checks.check(spec, lookup, rates=rates).verdicts
     report = Report(spec.source or source)
-    for problem in findings(verdicts, spec.span, kind_of(spec)):
+    composed = isinstance(spec, Optimizer) and bool(spec.parts)
+    for problem in findings(verdicts, spec.span, kind_of(spec), composed=composed):
         report.add(problem)
     return spec, (*warnings, *report.diagnostics), verdicts
 

@@ -102,7 +102,8 @@ def test_warmup_then_cosine_is_torchs_sequence() -> None:
 
 def stable_then_down(u: int) -> float:
     """Hu et al. 2024, section 4.2, with a warm-up of 40, 100 stable and 60 falling steps, from 2 to 0.5."""
-    return 2 * u / 40 if u < 40 else 2 if u < 140 else 2 - 1.5 * (u - 140) / 60 if u < 200 else 0.5
+    s = u + 1
+    return 2 * s / 40 if s < 40 else 2 if s < 140 else 2 - 1.5 * (s - 140) / 60 if s < 200 else 0.5
 
 
 def transformer(u: int) -> float:

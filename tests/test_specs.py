@@ -5,7 +5,7 @@ import re
 import pytest
 
 from optdsl import driver
-from optdsl.files import library_names, objective_names, read_library
+from optdsl.files import LIBRARY, library_names, read_library
 from optdsl.language.optimizer import Optimizer
 
 LONGEST = 40  # lines below the header: an algorithm box, not a program
@@ -25,11 +25,11 @@ def test_library() -> None:
     }
 
 
-@pytest.mark.parametrize("name", [*library_names(), *objective_names()])
+@pytest.mark.parametrize("name", LIBRARY)
 def test_header(name: str) -> None:
     """The first paragraph is the citation: somebody, something, some time."""
     text = read_library(name).text
-    header, _, body = text.partition("\nobjective " if name in objective_names() else "\noptimizer ")
+    header, body = re.split(r"\n(?:optimizer|objective|transform|schedule|wrapper) ", text)
     citation = re.split(r"\n#\n", header)[0]
     assert all(line.startswith("#") for line in header.splitlines())
     assert re.search(r"\b(1[89]|20)\d\d\b", citation), "no year"

@@ -13,17 +13,22 @@ from optdsl.diagnostics import Problem, Span
 from optdsl.diagnostics.catalogue_checks import ClaimRefuted, ClaimUnknown, IllDefined, NotRefuted, Suspicious
 
 QUIET = frozenset(("units",))
+OF_ONE_AUTHOR = frozenset(("idle_step", "fixed_point"))
+"""A decay without lr is a slip in a formula; in `adam | decoupled_decay` it is wanted. Quiet for those."""
 
 
-def findings(verdicts: Iterable[Verdict], where: Span, kind: str = "optimizer") -> Iterator[Problem]:
+def findings(
+    verdicts: Iterable[Verdict], where: Span, kind: str = "optimizer", *, composed: bool = False
+) -> Iterator[Problem]:
     """`where` stands for verdicts that have no place of their own (the name of what is defined)."""
+    quiet = QUIET | OF_ONE_AUTHOR if composed else QUIET
     verdicts = tuple(verdicts)
     expected = {verdict.claim for verdict in verdicts if verdict.expected_refuted}
     for verdict in verdicts:
         span = verdict.span or where
         if verdict.declared:
             yield from _claimed(verdict, span)
-        elif verdict.outcome is Outcome.REFUTED and verdict.claim not in QUIET | expected:
+        elif verdict.outcome is Outcome.REFUTED and verdict.claim not in quiet | expected:
             witness = str(verdict.witness) if verdict.witness else verdict.summary
             if verdict.claim == "well_defined":
                 yield IllDefined(span=span, witness=witness, kind=kind)

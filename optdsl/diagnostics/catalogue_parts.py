@@ -137,3 +137,15 @@ class UnusedPart(Problem):
     title = "`{name}` is no part of the composition"
     label = "not used"
     name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TooManyParts(Problem):
+    """A composition has at most {limit} parts, with some hundred lines in all: more than can be read."""
+
+    code = "OD911"
+    title = "`{name}` is made of too many parts"
+    label = "too many"
+    advice = "at most {limit} parts: write what they are together as a part of its own"
+    name: str
+    limit: int

@@ -43,11 +43,16 @@ from optdsl.language.rename import Names, map_line, map_refs, names_of, renamed
 THETA = Ref(Role.THETA, "theta", Age.OLD, Shape.ELEMENT)
 NEW_THETA = Ref(Role.THETA, "theta", Age.NEW, Shape.ELEMENT)
 GRADIENT = Ref(Role.GRAD, "g", shape=Shape.ELEMENT)
+MAX_PARTS, MAX_LINES = 32, 500
 _Placed = tuple[syntax.Stage, Meaning]
 
 
 def compose(composition: syntax.Composition, header: str, find: Find, report: Report) -> Optimizer | None:
     """The composition as an optimizer."""
+    if len(composition.stages) > MAX_PARTS:
+        extra = composition.stages[MAX_PARTS]
+        report.add(problem.TooManyParts(span=_head(extra), name=composition.name, limit=MAX_PARTS))
+        return None
     found = [(stage, find(stage.name, _head(stage))) for stage in composition.stages]
     known = [(stage, part) for stage, part in found if part is not None]
     main = _in_order(composition, known, complete=len(known) == len(found), report=report)
@@ -134,6 +139,9 @@ class _Composing:
                 lines = [*_kept_as(names[part.inner], lines), *brought.lines[1:]]
             else:
                 lines = self._mapped_step(lines, brought, names[VALUE], stage)
+        if len(lines) + len(self.scheduled) > MAX_LINES:
+            span, name = self.composition.name_span, self.composition.name
+            self.report.add(problem.TooManyParts(span=span, name=name, limit=MAX_PARTS))
         if self.report.has_errors:
             return None
         return replace(
@@ -148,6 +156,7 @@ class _Composing:
             claims=(),
             source=self.report.source,
             span=self.composition.name_span,
+            parts=tuple(stage.name for stage, _ in self.stages),
         )
 
     def _text(self) -> str:

@@ -181,6 +181,7 @@ class Optimizer:
     claims: tuple[Claim, ...] = ()
     source: Source | None = field(default=None, compare=False, repr=False)
     span: Span = _span()  # its name
+    parts: tuple[str, ...] = field(default=(), compare=False)  # of a composition, from left to right
 
 
 def references(expr: Expr) -> frozenset[Ref]:

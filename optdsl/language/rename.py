@@ -9,6 +9,7 @@ from dataclasses import replace
 from optdsl.language.names import why_illegal
 from optdsl.language.optimizer import Apply, Assign, Expr, Flag, Hyper, Optimizer, Ref, Role, State
 
+LONGEST = 56  # what a name may have, less a number
 _NAMED = (Role.HYPER, Role.FLAG, Role.STATE, Role.VALUE)
 
 
@@ -20,8 +21,9 @@ class Names:
 
     def fresh(self, name: str, part: str) -> str:
         found, number = name, 1
+        front = f"{part.strip('_')}_{name}"[:LONGEST]
         while found in self.taken or why_illegal(found):
-            found = f"{part}_{name}" if number == 1 else f"{part}_{name}{number}"
+            found = front if number == 1 else f"{front}{number}"
             number += 1
         self.taken.add(found)
         return found

@@ -36,13 +36,11 @@ from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.layout import COUNTS
 
-IMPORTS = """from optdsl.runtime.jnp_math import both, cbrt, either, exp, floor, log, maximum, minimum, modulo
-from optdsl.runtime.jnp_math import neither, one_less_power, power, sigmoid, sign, sqrt, tanh, total, where
+IMPORTS = """from optdsl.runtime.jnp_math import both, cbrt, cos, either, exp, floor, log, maximum, minimum
+from optdsl.runtime.jnp_math import modulo, neither, one_less_power, power, sigmoid, sign, sin, sqrt, tanh
+from optdsl.runtime.jnp_math import total, where
 """
-SPELLED = {
-    "sqrt": "sqrt({})", "exp": "exp({})", "log": "log({})", "tanh": "tanh({})",
-    "and": "both({}, {})", "or": "either({}, {})", "not": "neither({})",
-}  # fmt: skip
+SPELLED = {"and": "both({}, {})", "or": "either({}, {})", "not": "neither({})"}
 """Operators that JAX writes in another way than Python; all of them calls."""
 
 _INDENT = "    "
@@ -157,7 +155,7 @@ def _print(expr: Expr, kernel: Kernel) -> tuple[str, int]:
             return f"one_less_power({parts})", ATOM
         case Op(name=name, args=args):
             row = OPERATORS[name]
-            template = SPELLED.get(name, row.python)
+            template = SPELLED.get(name, row.python).removeprefix("math.")
             own = ATOM if name in SPELLED else row.python_precedence
             printed = []
             for place, arg in enumerate(args):

@@ -50,7 +50,10 @@ def names() -> Iterator[str]:
             yield name
 
 
-@pytest.mark.parametrize("name", list(names()))
+COMPOSED = "clip_by_global_norm(1) | adamw(lr = warmup(10, cosine(3e-2, 20))) | lookahead(5)"
+
+
+@pytest.mark.parametrize("name", [*names(), COMPOSED])
 def test_the_path_is_that_of_numpy(name: str) -> None:
     theta = {key: value.copy() for key, value in start().items()}
     make: Any = optdsl.numpy.load(name)

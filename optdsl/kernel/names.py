@@ -9,7 +9,7 @@ GENERATED = frozenset(
     "math kernel prologue f32 f64 f32_bytes f64_bytes read_f32 read_f64 write_f32 write_f64 "
     "maximum minimum sign cbrt sigmoid where power modulo floor "
     "addresses chunks chunk first last scalars tensor start size row offset i hypers states t direction "
-    "now arrays numbers both either neither one_less_power total sqrt exp log tanh "
+    "now arrays numbers both either neither one_less_power total sqrt exp log tanh cos sin "
     "reduction scratch partials block count j BLOCK block_sum0 block_sum1 block_sum2 block_sum3 "
     "block_sum4 block_sum5 block_sum6 block_sum7 "
     "Reduction Total "

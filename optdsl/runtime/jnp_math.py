@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 
 sqrt, exp, log, tanh, floor, cbrt = jnp.sqrt, jnp.exp, jnp.log, jnp.tanh, jnp.floor, jnp.cbrt
+cos, sin = jnp.cos, jnp.sin
 maximum, minimum, sign, where = jnp.maximum, jnp.minimum, jnp.sign, jnp.where
 both, either, neither = jnp.logical_and, jnp.logical_or, jnp.logical_not
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["OptdslError", "Spec", "__version__", "load"]
 
 _HOMES = {"Spec": "optdsl.api", "load": "optdsl.api", "OptdslError": "optdsl.diagnostics"}
-_MODULES = ("numpy", "optax", "torch")
+_MODULES = ("numpy", "optax", "scipy", "torch")
 
 
 def __getattr__(name: str) -> Any:

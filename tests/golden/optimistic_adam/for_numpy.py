@@ -119,11 +119,11 @@ def update_f32(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
             v = beta2 * v_old + k1 * (g * g)
             # now  = m[t] / (1 - beta1^t)
-            now = m * k2_inverse
+            now_ = m * k2_inverse
             # vhat = v[t] / (1 - beta2^t)
             vhat = v * k3_inverse
             # u[t] = mhat / (sqrt(vhat) + eps)
-            u = now / (math.sqrt(vhat) + eps)
+            u = now_ / (math.sqrt(vhat) + eps)
             # before = if t > 1 then u[t-1] else u[t]
             before = where(k4, u_old, u)
             # theta[t] = theta[t-1] - lr*((alpha + beta)*u[t] - beta*before)
@@ -198,11 +198,11 @@ def update_f64(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
             v = beta2 * v_old + k1 * (g * g)
             # now  = m[t] / (1 - beta1^t)
-            now = m / k2
+            now_ = m / k2
             # vhat = v[t] / (1 - beta2^t)
             vhat = v / k3
             # u[t] = mhat / (sqrt(vhat) + eps)
-            u = now / (math.sqrt(vhat) + eps)
+            u = now_ / (math.sqrt(vhat) + eps)
             # before = if t > 1 then u[t-1] else u[t]
             before = where(k4, u_old, u)
             # theta[t] = theta[t-1] - lr*((alpha + beta)*u[t] - beta*before)

@@ -12,6 +12,7 @@ from optdsl.diagnostics import Source, Span
 from optdsl.kernel.ir import (
     DIRECTION,
     TIME,
+    Buffer,
     Cast,
     Const,
     Expr,
@@ -19,6 +20,7 @@ from optdsl.kernel.ir import (
     Let,
     Load,
     Local,
+    Loop,
     Op,
     Phase,
     Stmt,
@@ -28,6 +30,7 @@ from optdsl.kernel.ir import (
 )
 from optdsl.kernel.walk import locals_in
 from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS
+from optdsl.language.optimizer import Shape
 from optdsl.runtime.batch import MAX_BUFFERS
 
 _INDENT = "    "
@@ -68,30 +71,122 @@ def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str
     """`name(addresses, chunks, first, last, scalars)`: the kernel's one phase, in place.
 
     A phase that sums is `name(addresses, chunks, first, last, scalars, scratch, partials)`: what is
-    summed goes to `scratch`, a block at a time, and from there to `partials`, chunk by chunk.
+    summed goes to `scratch`, a block at a time, and from there to `partials`, chunk by chunk. One that goes
+    through rows of matrices is given `columns`, too: where to add up what it sums for each column.
     """
     (phase,) = kernel.phases
     precision = kernel.precision
     storage = str(precision.storage)
     sums = any(isinstance(stmt, Total) for stmt in phase.body)
+    matrix = kernel.loop is Loop.MATRIX
     arguments = "addresses, chunks, first, last, scalars" + (", scratch, partials" if sums else "")
+    arguments += ", columns" if sums and matrix else ""
+    decorator = ("matrix_reduction" if matrix else "reduction") if sums else "kernel"
     does = "only reads: computes" if sums else "in place: computes"
     to = "sums in f64" if sums else f"stores {storage}"
     head = [
-        "@reduction" if sums else "@kernel",
+        f"@{decorator}",
         f"def {name}({arguments}):",
         f'{_INDENT}"""Chunks first..last, {does} in {precision.compute}, {to}."""',
         f"{_INDENT}for chunk in range(first, last):",
+    ]
+    if matrix:
+        scalars = [f"{_INDENT * 2}{line}" for line in _scalars(kernel)]
+        return "\n".join([*head, f"{_INDENT * 2}{_MATRIX_CHUNK} = chunks[chunk]", *scalars,
+                          *_by_rows(kernel, source)])  # fmt: skip
+    head += [
         f"{_INDENT * 2}tensor, start, size, row = chunks[chunk]",
         f"{_INDENT * 2}offset = {storage}_bytes(start)",
         *(
-            f"{_INDENT * 2}{buffer}_at = addresses[tensor, {column}] + offset"
+            f"{_INDENT * 2}{buffer.name}_at = addresses[tensor, {column}] + "
+            + ("offset" if buffer.type is precision.storage else f"{buffer.type}_bytes(start)")
             for column, buffer in _used_buffers(kernel)
         ),
         *(f"{_INDENT * 2}{line}" for line in _scalars(kernel)),
     ]
     body = [line for stmt in phase.body for line in _phase_lines(stmt, kernel, source)]
     return "\n".join([*head, *(_summing(phase, body) if sums else _plain(body))])
+
+
+_MATRIX_CHUNK = "tensor, start, size, row, height, width, part"
+_START = {Shape.ELEMENT: "line * width", Shape.ROWS: "line", Shape.COLS: "column"}
+
+
+def _by_rows(kernel: Kernel, source: Source | None) -> list[str]:
+    """Row by row: first what has one value for the row, then its elements, then the row's sums.
+
+    A chunk is whole rows, so the sum of a row is whole; those of columns are added up for each chunk.
+    """
+    (phase,) = kernel.phases
+    totals = [stmt for stmt in phase.body if isinstance(stmt, Total)]
+    scalar = [column for column, total in enumerate(totals) if total.shape is Shape.TENSOR]
+    down = [column for column, total in enumerate(totals) if total.shape is Shape.COLS]
+    used = _used_buffers(kernel)
+    of_row, of_element = _levels(kernel)
+    per_chunk = [f"partials[chunk, {place}] = 0.0" for place in range(len(scalar))]
+    columns = any(buffer.shape is Shape.COLS for _, buffer in used)
+    if down:
+        per_chunk.append("skipped = start // (height * width) * width")
+    per_row = []
+    if down or columns:
+        per_row.append("column = line // height * width")
+    per_row += [
+        f"{buffer.name}_at = addresses[tensor, {column}] + {buffer.type}_bytes({_START[buffer.shape]})"
+        for column, buffer in used
+    ]
+    per_row += [
+        f"columns{column} = columns[{place}] + f64_bytes(part + column - skipped)"
+        for place, column in enumerate(down)
+    ]
+    per_row += [line for stmt in of_row for line in _phase_lines(stmt, kernel, source)]
+    elements = [line for stmt in of_element for line in _phase_lines(stmt, kernel, source)]
+    after: list[str] = []
+    folds: list[str] = []
+    for column, total in enumerate(totals):
+        fold = f"block_{'max' if total.largest else 'sum'}{column}({_scratch(column)}, count)"
+        if total.shape is Shape.TENSOR:
+            place = f"partials[chunk, {scalar.index(column)}]"
+            folds.append(f"{place} = {place} + {fold}")
+        elif total.shape is Shape.ROWS:
+            start, joined = ("-math.inf", "maximum({}, {})") if total.largest else ("0.0", "{} + {}")
+            per_row.append(f"sum{column} = {start}")
+            folds.append(f"sum{column} = {joined.format(f'sum{column}', fold)}")
+            buffer = _column(kernel, total.name)
+            at = f"addresses[tensor, {buffer}] + f64_bytes(line)"
+            after.append(f"write_f64({at}, 0, sum{column}, {buffer})")
+    if folds:
+        inner = [
+            "for block in range(0, width, BLOCK):",
+            f"{_INDENT}count = min(BLOCK, width - block)",
+            f"{_INDENT}for j in range(count):",
+            f"{_INDENT * 2}i = block + j",
+            *(f"{_INDENT * 2}{line}" for line in elements),
+            *(f"{_INDENT}{line}" for line in folds),
+        ]
+    else:
+        inner = ["for i in range(width):", *(f"{_INDENT}{line}" for line in elements)]
+    return [
+        *(f"{_INDENT * 2}{line}" for line in per_chunk),
+        f"{_INDENT * 2}for line in range(start // width, (start + size) // width):",
+        *(f"{_INDENT * 3}{line}" for line in (*per_row, *inner, *after)),
+    ]
+
+
+def _levels(kernel: Kernel) -> tuple[list[Stmt], list[Stmt]]:
+    """The statements that are the same for all elements of a row, and the others."""
+    (phase,) = kernel.phases
+    shapes = {buffer.name: buffer.shape for buffer in kernel.buffers}
+    known = set(kernel.scalars)
+    rows: list[Stmt] = []
+    elements: list[Stmt] = []
+    for stmt in phase.body:
+        by_row = all(shapes[name] is Shape.ROWS for name in _loads(stmt.value))
+        if isinstance(stmt, Let) and by_row and known.issuperset(locals_in(stmt.value)):
+            known.add(stmt.name)
+            rows.append(stmt)
+        else:
+            elements.append(stmt)
+    return rows, elements
 
 
 def _plain(body: list[str]) -> list[str]:
@@ -136,12 +231,12 @@ def _scalar_name(scalar: str) -> str:
     return "now" if scalar == TIME else scalar
 
 
-def _used_buffers(kernel: Kernel) -> list[tuple[int, str]]:
+def _used_buffers(kernel: Kernel) -> list[tuple[int, Buffer]]:
     (phase,) = kernel.phases
     touched: set[str] = {stmt.buffer for stmt in phase.body if isinstance(stmt, Store)}
     for stmt in phase.body:
         touched |= _loads(stmt.value)
-    return [(column, buffer.name) for column, buffer in enumerate(kernel.buffers) if buffer.name in touched]
+    return [(column, buffer) for column, buffer in enumerate(kernel.buffers) if buffer.name in touched]
 
 
 def _loads(expr: Expr) -> set[str]:
@@ -164,6 +259,10 @@ def _phase_lines(stmt: Stmt, kernel: Kernel, source: Source | None) -> list[str]
         (phase,) = kernel.phases
         column = [each for each in phase.body if isinstance(each, Total)].index(stmt)
         value = _print(stmt.value, kernel, rename)[0]
+        if stmt.shape is Shape.COLS:
+            so_far = f"read_f64(columns{column}, i, {_SCRATCH - column})"
+            joined = f"maximum({so_far}, {value})" if stmt.largest else f"{so_far} + {value}"
+            return [f"write_f64(columns{column}, i, {joined}, {_SCRATCH - column})"]
         return [f"write_f64({_scratch(column)}, j, {value}, {_SCRATCH - column})"]
     column = _column(kernel, stmt.buffer)
     type_ = kernel.precision.storage
@@ -199,7 +298,9 @@ def _print(expr: Expr, kernel: Kernel, rename: dict[str, str]) -> tuple[str, int
         case Local(name=name):
             return rename.get(name, name), ATOM
         case Load(buffer=buffer, type=type_):
-            return f"read_{type_}({buffer}_at, i, {_column(kernel, buffer)})", ATOM
+            of_row = kernel.loop is Loop.MATRIX and kernel.buffer(buffer).shape is Shape.ROWS
+            index = "0" if of_row else "i"
+            return f"read_{type_}({buffer}_at, {index}, {_column(kernel, buffer)})", ATOM
         case Cast(operand=operand, type=type_):
             return f"{type_}({_print(operand, kernel, rename)[0]})", ATOM
         case Op(name=name, args=args):

@@ -30,6 +30,8 @@ class Vectorisation:
 IMPORTS = """from optdsl.runtime.numba_kernel import BLOCK, f32, f32_bytes, f64, f64_bytes, kernel, prologue
 from optdsl.runtime.numba_kernel import block_sum0, block_sum1, block_sum2, block_sum3, block_sum4, block_sum5
 from optdsl.runtime.numba_kernel import block_sum6, block_sum7, reduction
+from optdsl.runtime.numba_kernel import block_max0, block_max1, block_max2, block_max3, block_max4, block_max5
+from optdsl.runtime.numba_kernel import block_max6, block_max7, matrix_reduction
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.scalar_math import cbrt, floor, maximum, minimum, modulo, power, sigmoid, sign, where
 """
@@ -50,8 +52,8 @@ class NumbaCpu:
         return prologue_source(kernel, prologue, source), phase_source(kernel, phase, source)
 
     def load(self, program: Program, phase: str = "update") -> Step:
-        from optdsl.runtime.launch import launch
-        from optdsl.runtime.layout import Reduction, Total
+        from optdsl.runtime.layout import Column, Reduction, Total, Vector
+        from optdsl.runtime.lines import update_lines
         from optdsl.runtime.reduce import reduce_batches
 
         module = self._module(program, phase)
@@ -62,12 +64,18 @@ class NumbaCpu:
             reducing = self._module(program, kernel.name)
             pair = (reducing.prepare, getattr(reducing, kernel.name))
             totals = (Total(column, total.key, total.over_all) for column, total in program.summed(kernel))
-            passes.append(Reduction(pair, len(kernel.scalars), tuple(totals)))
+            columns = (Column(*each) for each in kernel.column_sums)
+            passes.append(Reduction(pair, len(kernel.scalars), tuple(totals), tuple(columns)))
+        vectors = []
+        for kernel in program.vectors if phase == "update" else ():
+            writing = self._module(program, kernel.name)
+            pair = (writing.prepare, getattr(writing, kernel.name))
+            vectors.append(Vector(pair, len(kernel.scalars), kernel.name.removeprefix("update_")))
 
         def step(batch: Batch) -> None:
             if passes:
                 reduce_batches([(batch, passes)])
-            launch(prepare, update, batch, count)
+            update_lines((prepare, update), vectors, batch, count)
 
         return step
 

@@ -100,9 +100,17 @@ def exact_step(
 
 
 def exact_steps(
-    optimizer: Optimizer, hypers: Mapping[str, Any], t: int, elements: Sequence[Mapping[str, Any]]
+    optimizer: Optimizer,
+    hypers: Mapping[str, Any],
+    t: int,
+    elements: Sequence[Mapping[str, Any]],
+    dims: tuple[int, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """The same for all elements of one tensor, each given by its `theta`, `g` and states."""
+    """The same for all elements of one tensor, each given by its `theta`, `g` and states.
+
+    dims: the rows and columns of its matrices; None for a vector.
+    """
+    height, width = dims or (1, len(elements))
     with mpmath.workprec(PRECISION):
         given = _inputs(optimizer, {name: mpmath.mpf(x) for name, x in hypers.items()}, mpmath.mpf(t))
         tensor: Tensors = []
@@ -111,9 +119,13 @@ def exact_steps(
             tensor.append({**given, **old, ("g", Age.NOW): mpmath.mpf(element["g"])})
         for line in optimizer.lines:
             for reduction in _reductions(line):
-                value = _exactly_reduced(reduction, tensor)
-                for values in tensor:
-                    values[_key(reduction)] = value
+                groups: dict[object, Tensors] = {}
+                for index, values in enumerate(tensor):
+                    groups.setdefault(_group(reduction, index, height, width), []).append(values)
+                for group in groups.values():
+                    value = _exactly_reduced(reduction, group)
+                    for values in group:
+                        values[_key(reduction)] = value
             for values in tensor:
                 EXACT.run((line,), values)
         names = ("theta", *(state.name for state in optimizer.states))
@@ -124,12 +136,21 @@ def _reductions(line: Assign) -> list[Apply]:
     return [each for part in (line.value, line.first) if part for each in reductions_in(part)]
 
 
+def _group(reduction: Apply, element: int, height: int, width: int) -> object:
+    """Elements of the same group are reduced to one value."""
+    over = REDUCTIONS[reduction.op].over
+    row = element // width
+    return {"cols": row, "rows": (row // height, element % width)}.get(over)
+
+
 def _exactly_reduced(reduction: Apply, tensor: Tensors) -> Any:
     row = REDUCTIONS[reduction.op]
     args = [[EXACT.evaluate(arg, values) for values in tensor] for arg in reduction.args]
     summands = args[0]
     if row.spelled in ("norm", "dot"):
         summands = [x * y for x, y in zip(args[0], args[-1], strict=True)]
+    if row.spelled == "max":
+        return max(summands)
     total = mpmath.fsum(summands)
     if row.spelled == "norm":
         return mpmath.sqrt(total)
@@ -183,18 +204,28 @@ def _row(optimizer: Optimizer, batch: Batch, row: int) -> Values:
 
 def _numbers(optimizer: Optimizer) -> list[State]:
     """States with one value per tensor, or per step."""
-    return [state for state in optimizer.states if state.shape is not Shape.ELEMENT]
+    return [state for state in optimizer.states if state.shape <= Shape.TENSOR]
 
 
 def _arrays(
     optimizer: Optimizer, batch: Batch, tensor: int, dtype: type[np.floating[Any]]
 ) -> dict[str, NDArray[Any]]:
-    size = int(batch.sizes[tensor])
-    elements = (state.name for state in optimizer.states if state.shape is Shape.ELEMENT)
-    names = ("theta", "g", *elements)
-    return {
-        name: _array(int(batch.addresses[tensor, column]), size, dtype) for column, name in enumerate(names)
-    }
+    shapes = {"theta": Shape.ELEMENT, "g": Shape.ELEMENT}
+    shapes |= {state.name: state.shape for state in optimizer.states if state.shape > Shape.TENSOR}
+    arrays = {}
+    for column, (name, shape) in enumerate(shapes.items()):
+        elements = int(batch.sizes[tensor])
+        size: tuple[int, ...] = (elements,)
+        if batch.dims is not None:
+            size = _size(shape, elements, *batch.dims[tensor].tolist())
+        arrays[name] = _array(int(batch.addresses[tensor, column]), math.prod(size), dtype).reshape(size)
+    return arrays
+
+
+def _size(shape: Shape, elements: int, rows: int, columns: int) -> tuple[int, ...]:
+    """A batch of matrices; of each, one column or one row where there is one value for each row or column."""
+    batch = elements // max(rows * columns, 1)
+    return batch, 1 if shape is Shape.COLS else rows, 1 if shape is Shape.ROWS else columns
 
 
 def _query(optimizer: Optimizer, tensors: Tensors, arrays: list[dict[str, NDArray[Any]]]) -> None:
@@ -230,10 +261,11 @@ def _key(reduction: Apply) -> tuple[str, Age]:
 def _reduced(reduction: Apply, tensors: Tensors) -> list[Any]:
     """Its value for each tensor: an exact sum of float64 summands, rounded once."""
     row = REDUCTIONS[reduction.op]
+    if row.shape in _AXIS:
+        return [_reduced_along(reduction, values) for values in tensors]
     sums: list[float] = []
     for values in tensors:
-        args = [np.broadcast_to(NUMPY.evaluate(arg, values), values["g", Age.NOW].shape).ravel()
-                for arg in reduction.args]  # fmt: skip
+        args = [arg.ravel() for arg in _whole(reduction, values)]
         summands = args[0] * args[-1] if row.spelled in ("norm", "dot") else args[0]
         finite = bool(np.isfinite(summands).all())
         sums.append(math.fsum(summands.tolist()) if finite else float(summands.sum()))
@@ -245,6 +277,32 @@ def _reduced(reduction: Apply, tensors: Tensors) -> list[Any]:
     if row.spelled == "mean":
         return [np.float64(x) / count for x, count in zip(sums, counts, strict=True)]
     return [np.float64(x) for x in sums]
+
+
+_AXIS = {Shape.ROWS: -1, Shape.COLS: -2}
+
+
+def _whole(reduction: Apply, values: Values) -> list[NDArray[Any]]:
+    shape = values["g", Age.NOW].shape
+    return [np.broadcast_to(NUMPY.evaluate(arg, values), shape) for arg in reduction.args]
+
+
+def _reduced_along(reduction: Apply, values: Values) -> NDArray[Any]:
+    row = REDUCTIONS[reduction.op]
+    args, axis = _whole(reduction, values), _AXIS[row.shape]
+    summands = args[0] * args[-1] if row.spelled in ("norm", "dot") else args[0]
+    if row.spelled == "max":
+        return np.asarray(np.max(summands, axis, keepdims=True, initial=-np.inf))
+    total: NDArray[Any] = np.expand_dims(np.apply_along_axis(_fsum, axis, summands), axis)
+    if row.spelled == "norm":
+        total = np.sqrt(total)
+    if row.spelled == "mean":
+        total /= summands.shape[axis]
+    return total
+
+
+def _fsum(values: NDArray[Any]) -> float:
+    return math.fsum(values.tolist()) if np.isfinite(values).all() else float(values.sum())
 
 
 def _array(address: int, size: int, dtype: type[np.floating[Any]]) -> NDArray[Any]:
@@ -291,7 +349,7 @@ def print_meaning(expr: Expr) -> str:
         case Ref(name=name, age=age):
             return f"{name}{age.value}"
         case Apply(op=op, args=args) if op in REDUCTIONS:
-            scope = " over all" if REDUCTIONS[op].over_all else ""
+            scope = f" over {REDUCTIONS[op].over}" if REDUCTIONS[op].over else ""
             return f"{REDUCTIONS[op].spelled}({', '.join(map(print_meaning, args))}{scope})"
         case Apply(op=op, args=args):
             row = OPERATORS[op]

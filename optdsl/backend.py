@@ -25,7 +25,8 @@ class Program:
 
     `query` is the kernel that moves theta to the point where the gradient is taken, None for
     theta[t-1]; it has the buffers and inputs of `update`, and stores to theta only. `reductions` run
-    before `update`, in this order, and only read; `totals` are what they sum, in the order of the columns.
+    before `update`, in this order, and only read; `totals` are what they sum for whole tensors, in the order
+    of the columns. `vectors` run after `update`: states with one value for each row or column.
     """
 
     optimizer: Optimizer
@@ -33,19 +34,20 @@ class Program:
     query: Kernel | None = None
     reductions: tuple[Kernel, ...] = ()
     totals: tuple[Total, ...] = ()
+    vectors: tuple[Kernel, ...] = ()
 
     def summed(self, kernel: Kernel) -> Iterator[tuple[int, Total]]:
         """What a pass sums, in its order: the column among the totals, and which it is."""
         names = kernel.hypers[len(kernel.hypers) - len(self.totals) :]
         for phase in kernel.phases:
             for stmt in phase.body:
-                if isinstance(stmt, ir.Total):
+                if isinstance(stmt, ir.Total) and stmt.name in names:
                     yield names.index(stmt.name), self.totals[names.index(stmt.name)]
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """All of them, in the order in which a step runs them."""
-        return (*((self.query,) if self.query else ()), *self.reductions, self.update)
+        return (*((self.query,) if self.query else ()), *self.reductions, self.update, *self.vectors)
 
 
 class Step(Protocol):

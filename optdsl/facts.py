@@ -83,7 +83,7 @@ def _arguments(part: Part) -> tuple[str, ...]:
 
 
 def entry(name: str, optimizer: Optimizer) -> Entry:
-    flags = tuple(flag.name for flag in optimizer.flags)
+    flags = tuple(flag.name for flag in optimizer.flags if flag.rank is None)
     return Entry(name, title(optimizer.doc), year(optimizer.doc), state_bytes(optimizer, {}), flags)
 
 
@@ -101,7 +101,7 @@ def year(doc: str) -> int | None:
 
 
 def state_bytes(optimizer: Optimizer, flags: Mapping[str, bool]) -> int:
-    """Bytes kept per float32 parameter with these flags; what is kept once per tensor does not count."""
+    """Bytes kept per float32 parameter with these flags; what is kept per tensor or row does not."""
     return sum(_bytes(state) for state in specialise(optimizer, flags).states)
 
 
@@ -127,9 +127,9 @@ def describe(spec: Optimizer | Part, flags: Mapping[str, bool]) -> str:
             used = str(_bytes(state)) if state.name in {k.name for k in kept} else "not kept with these flags"
             states.append((state.name, state.shape.name.lower(), state.alias or state.name, used))
         parts.append(table(states))
-    if optimizer.flags:
+    if own := [flag for flag in optimizer.flags if flag.rank is None]:
         rows = [("flag", "default", "chosen", called)]
-        for flag in optimizer.flags:
+        for flag in own:
             chosen = flags.get(flag.name, flag.default)
             rows.append((flag.name, _truth(flag.default), _truth(chosen), _key(flag.alias, flag.name)))
         parts.append(table(rows))

@@ -28,7 +28,8 @@ from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.parts import Part
 from optdsl.language.printer import print_claimed
-from optdsl.language.specialise import flag_settings, specialise
+from optdsl.language.shapes import names_in
+from optdsl.language.specialise import flag_settings, rank_settings, specialise
 
 __all__ = ["Outcome", "Report", "Verdict", "Witness", "check", "check_claims", "check_defaults"]
 
@@ -78,13 +79,19 @@ _GRAVITY = {Outcome.REFUTED: 0, Outcome.UNKNOWN: 1, Outcome.PROVED: 2}
 def check_claims(
     optimizer: Optimizer, lookup: Lookup | None = None, *, rates: bool = False
 ) -> Iterator[Verdict]:
-    """The verdicts on `prove`, `expect refuted` and `estimate`, with the flags at their defaults."""
-    context = Context(specialise(optimizer, {}))
+    """The verdicts on `prove`, `expect refuted` and `estimate`, with the flags at their defaults.
+
+    A claim holds for tensors of any rank: of the two sides of a `when` block, that which is worse tells,
+    and one that has not got what the claim names is not asked.
+    """
+    contexts = [Context(specialise(optimizer, setting)) for setting in rank_settings(optimizer)]
+    everything = _lines_of(optimizer)
     for claim in optimizer.claims:
-        if claim.estimate:
-            (verdict,) = _guarded(partial(_estimates, claim, context, rates), "")
-        else:
-            (verdict,) = _guarded(partial(_claims, claim, context, lookup), "")
+        place = partial(_estimates, rates) if claim.estimate else partial(_claims, lookup)
+        named = {name for part in (claim.left, claim.right) if part for name in names_in(part)} & everything
+        about = [each for each in contexts if named <= _lines_of(each.optimizer)] or contexts[:1]
+        found = [_guarded(partial(place, claim, context), "")[0] for context in about]
+        verdict = min(found, key=lambda verdict: _GRAVITY.get(verdict.outcome, 1))
         yield replace(
             verdict,
             claim=print_claimed(claim),
@@ -94,11 +101,16 @@ def check_claims(
         )
 
 
+def _lines_of(optimizer: Optimizer) -> set[str]:
+    """The names that its lines set."""
+    return {line.target.name for line in (*optimizer.query_lines, *optimizer.lines)}
+
+
 def _default(place: str, context: Context) -> tuple[Verdict, ...]:
     return tuple(find(place)(context))
 
 
-def _estimates(claim: syntax.Claim, context: Context, run: bool) -> tuple[Verdict, ...]:
+def _estimates(run: bool, claim: syntax.Claim, context: Context) -> tuple[Verdict, ...]:
     kind = kind_of(claim)
     if kind not in ESTIMATES:
         residual = f"this cannot be estimated; there are {', '.join(sorted(ESTIMATES))}"
@@ -107,7 +119,7 @@ def _estimates(claim: syntax.Claim, context: Context, run: bool) -> tuple[Verdic
     return (found,)
 
 
-def _claims(claim: syntax.Claim, context: Context, lookup: Lookup | None) -> tuple[Verdict, ...]:
+def _claims(lookup: Lookup | None, claim: syntax.Claim, context: Context) -> tuple[Verdict, ...]:
     return (_claim(claim, context, lookup),)
 
 

@@ -14,7 +14,7 @@ from optdsl.checks.interval import EVERYTHING, NONNEGATIVE, POSITIVE, Interval, 
 from optdsl.checks.rational import ONE, Poly, Rational, as_fraction, generator, used
 from optdsl.checks.walk import GRADIENT, Key
 from optdsl.language.operators import REDUCTIONS
-from optdsl.language.optimizer import Age
+from optdsl.language.optimizer import Age, Shape
 
 CORNERS = 3  # atoms that are moved to their two ends, one inside of the other
 Definition = tuple[object, ...]
@@ -74,7 +74,9 @@ class Atoms:
             case ("power", Poly() as base, tuple() as exponents):
                 return self.is_scalar(base) and all(self._is_scalar_atom(i) for i, _ in exponents)
             case (str(op), *args):
-                return op in REDUCTIONS or all(
+                if op in REDUCTIONS:
+                    return REDUCTIONS[op].shape <= Shape.TENSOR
+                return all(
                     self.is_scalar(part)
                     for arg in args
                     for part in ((arg.num, arg.den) if isinstance(arg, Rational) else (arg,))

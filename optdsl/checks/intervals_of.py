@@ -34,6 +34,7 @@ class Intervals(Arithmetic[Interval]):
 
     kept: set[tuple[int, int]] = field(default_factory=set)
     open: dict[tuple[int, int], Apply] = field(default_factory=dict)
+    _everywhere: Mapping[Key, Interval] | None = None  # within a branch: what holds of every element
 
     def number(self, value: Fraction) -> Interval:
         return exactly(value)
@@ -47,12 +48,17 @@ class Intervals(Arithmetic[Interval]):
             case Apply(op="where", args=(condition, x, y)):
                 self.evaluate(condition, values)  # for what it may divide by
                 yes, no = _refined(condition, values, self), _refined(condition, values, self, opposite=True)
+                outer, self._everywhere = self._everywhere, self._everywhere or values
                 parts = [
                     self.evaluate(branch, known) for branch, known in ((x, yes), (y, no)) if known is not None
                 ]
+                self._everywhere = outer
                 return hull(parts) if parts else EVERYTHING
             case Apply(op=op, args=args) if op in REDUCTIONS:
-                super().evaluate(expr, values)  # for what it may divide by
+                # What a branch knows of one element, it does not know of those that are reduced.
+                found = [self.evaluate(arg, self._everywhere or values) for arg in args]
+                if REDUCTIONS[op].spelled in ("mean", "max"):
+                    return found[0]
                 return NONNEGATIVE if op.startswith("norm") or _squares(args) else EVERYTHING
             case _:
                 return super().evaluate(expr, values)

@@ -37,7 +37,7 @@ def facts_of(context: Context, domains: Mapping[str, Interval] | None = None) ->
     facts = Facts({(name, Age.NOW): around for name, around in (domains or context.domains).items()})
     facts[TIME] = Interval(Fraction(1), None, False, True)
     states = context.optimizer.states
-    facts.scalars = frozenset((x.name, Age.OLD) for x in states if x.shape is not Shape.ELEMENT)
+    facts.scalars = frozenset((x.name, Age.OLD) for x in states if x.shape <= Shape.TENSOR)
     facts.update(infer_invariants(context, facts))
     return facts
 

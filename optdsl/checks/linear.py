@@ -269,4 +269,4 @@ def _poly_expr(algebra: Algebra, poly: Poly) -> Expr:
 
 
 def _apply(op: str, x: Expr, y: Expr) -> Expr:
-    return Apply(op, (x, y), max(x.shape, y.shape), Kind.REAL)
+    return Apply(op, (x, y), x.shape.joined(y.shape), Kind.REAL)

@@ -2,14 +2,15 @@
 
 norm(c*x) is |c|*norm(x) and sum(c*x) is c*sum(x) where c is one number for the whole tensor; dot(x, y) is
 sum(x*y). What an element is assumed to be (g > 0) is not so for the others: in such a case a reduction has no
-form here, and `cases` begins again without assuming anything of elements.
+form here, and `cases` begins again without assuming anything of elements. What is reduced over rows or
+columns differs within a tensor, as elements do.
 """
 
 from optdsl.checks.canonical import Algebra
 from optdsl.checks.interval import EVERYTHING, NONNEGATIVE
 from optdsl.checks.rational import ONE, Rational, as_fraction, generator
 from optdsl.checks.signs import ElementSignError
-from optdsl.language.operators import OVER_ALL, REDUCTIONS
+from optdsl.language.operators import REDUCTIONS, reduction_name
 
 
 def reduction(algebra: Algebra, op: str, args: tuple[Rational, ...]) -> Rational:
@@ -21,17 +22,18 @@ def reduction(algebra: Algebra, op: str, args: tuple[Rational, ...]) -> Rational
     if x.is_zero:
         return x
     name = "sum" if row.spelled == "dot" else row.spelled
-    outside, inside = _split(algebra, x)
+    # a negative number turns the largest into the smallest
+    outside, inside = (Rational.of(1), x) if name == "max" else _split(algebra, x)
     if name == "norm":
         outside = algebra.absolute(outside)
         if as_fraction(inside.num.leading_coefficient()) < 0:
             inside = -inside
     top, bottom = algebra.interval(inside.num), algebra.interval(inside.den)
     nonnegative = name == "norm" or (top.nonnegative and bottom.positive)
-    key = name + (OVER_ALL if row.over_all else "")
+    key = reduction_name(name, row.over)
     index = algebra.atom(
         (key, inside.key),
-        f"{name}({algebra.text(inside)}{' over all' if row.over_all else ''})",
+        f"{name}({algebra.text(inside)}{f' over {row.over}' if row.over else ''})",
         NONNEGATIVE if nonnegative else EVERYTHING,
         (key, inside),
     )

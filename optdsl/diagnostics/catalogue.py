@@ -458,13 +458,31 @@ class NothingToReduce(Problem):
     """`norm`, `sum`, `mean` and `dot` make one number of the elements of a tensor, or of all parameters.
 
     What has one value per step or per tensor already has nothing to be reduced. `norm(x)` is of each
-    tensor on its own, `norm(x over all)` of all parameters that are stepped together.
+    tensor on its own, `norm(x over all)` of all parameters that are stepped together. A tensor is also a
+    batch of matrices in its last two dimensions: `mean(x over cols)` is along each row, and has one value
+    per row; `mean(x over rows)` is down each column. What has one value per row is reduced over rows.
     """
 
     code = "OD303"
     title = "nothing to reduce in `{name}(...)`"
-    label = "this has one value already"
-    advice = "reduce something with one value per element, such as `g[t]`, or leave `{name}` out"
+    label = "this has one value{per} already"
+    advice = "{choice}"
+    per: str
+    choice: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetInABranch(Problem):
+    """What one branch of a `when` block sets is known in that branch alone.
+
+    For tensors of another rank it has no value. To read it behind the block, set it in both branches.
+    """
+
+    code = "OD304"
+    title = "`{name}` is set in one branch of a `when` block only"
+    label = "for some tensors this has no value"
+    advice = "set `{name}` in both branches, or read it in the branch that sets it"
     name: str
 
 

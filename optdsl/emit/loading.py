@@ -19,6 +19,7 @@ _NODES = (
     ast.FunctionDef, ast.Return, ast.arguments, ast.arg, ast.ClassDef, ast.Assign, ast.For, ast.Pass,
     ast.Call, ast.keyword,
     ast.Tuple, ast.Dict, ast.Subscript, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Compare,
+    ast.FloorDiv,
     ast.BoolOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq,
     ast.Lt, ast.LtE, ast.Gt, ast.GtE,
 )  # fmt: skip

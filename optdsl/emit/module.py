@@ -6,11 +6,20 @@ written once. The module imports `math` and `optdsl.runtime`, nothing of the com
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 from optdsl.backend import DEFAULT_BACKEND, KernelWriter, get_writer
 from optdsl.diagnostics import OptdslError
 from optdsl.diagnostics.catalogue import TooManyFlags
-from optdsl.emit.text import ReductionFacts, VariantFacts, class_text, header_comment, layout_text
+from optdsl.emit.text import (
+    ReductionFacts,
+    VariantFacts,
+    VectorFacts,
+    class_text,
+    header_comment,
+    layout_text,
+)
 from optdsl.kernel.ir import Kernel, Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
@@ -22,7 +31,7 @@ BASES = {
     "torch": ("optdsl.runtime.torch_optimizer", "FusedOptimizer"),
     "numpy": ("optdsl.runtime.numpy_optimizer", "ArrayOptimizer"),
 }
-LAYOUT_NAMES = ["Flag", "Hyper", "Layout", "Reduction", "State", "THETA_0", "Total", "Variant"]
+LAYOUT_NAMES = "Column Flag Hyper Layout Reduction State THETA_0 Total Variant Vector".split()
 _STORAGES = (Type.F32, Type.F64)
 _Pair = tuple[str, str]
 
@@ -45,12 +54,19 @@ def emit_module(
         problem = TooManyFlags(span=extra.span, count=len(optimizer.flags), limit=MAX_FLAGS)
         raise OptdslError([problem.diagnostic()], optimizer.source)
     functions = _Functions(get_writer(target), optimizer, comments=comments)
-    variants = [
-        (tuple(setting.values()), functions.variant(specialise(optimizer, setting), setting, mode))
-        for setting in flag_settings(optimizer)
-    ]
+    own = {flag.name for flag in optimizer.flags if flag.rank is None}
+    ranks = {flag.name: flag.rank for flag in optimizer.flags if flag.rank is not None}
+    variants: dict[tuple[bool, ...], VariantFacts] = {}
+    for setting in flag_settings(optimizer):  # of those that differ in a rank, the higher comes first
+        key = tuple(value for name, value in setting.items() if name in own)
+        facts = functions.variant(specialise(optimizer, setting), setting, ranks, mode)
+        if key in variants:
+            (rank,) = ranks.values()
+            variants[key] = replace(variants[key], below=facts, rank=rank)
+        else:
+            variants[key] = facts
     home, base = BASES[framework]
-    table = layout_text(optimizer, variants)
+    table = layout_text(optimizer, variants.items())
     body = "\n\n\n".join(functions.texts.values())
     parts = [
         header_comment(optimizer, framework, mode) if comments else "",
@@ -73,9 +89,12 @@ class _Functions:
         self.texts: dict[str, str] = {}
         self._names: dict[str, str] = {}
 
-    def variant(self, optimizer: Optimizer, setting: dict[str, bool], mode: str) -> VariantFacts:
+    def variant(
+        self, optimizer: Optimizer, setting: dict[str, bool], ranks: Mapping[str, int], mode: str
+    ) -> VariantFacts:
         programs = [run_passes(lower(optimizer, Precision(mode, storage))) for storage in _STORAGES]
-        suffix = "".join(f"_{flag}" for flag, value in setting.items() if value)
+        suffix = "".join(f"_{flag}" for flag, value in setting.items() if value and flag not in ranks)
+        suffix += "".join(f"_below{rank}" for flag, rank in ranks.items() if not setting[flag])
         updates = [program.update for program in programs]
         update = self._pairs(updates, f"prepare{suffix}", f"update{suffix}")
         query = None
@@ -90,10 +109,21 @@ class _Functions:
                 ),
                 len(kernels[0].scalars),
                 tuple(programs[0].summed(kernels[0])),
+                kernels[0].column_sums,
             )
             for kernels in zip(*(program.reductions for program in programs), strict=True)
         )
-        return VariantFacts(optimizer, count, update, query, reductions)
+        vectors = tuple(
+            VectorFacts(
+                self._pairs(
+                    list(kernels), f"prepare_{kernels[0].name}{suffix}", f"{kernels[0].name}{suffix}"
+                ),
+                len(kernels[0].scalars),
+                kernels[0].name.removeprefix("update_"),
+            )
+            for kernels in zip(*(program.vectors for program in programs), strict=True)
+        )
+        return VariantFacts(optimizer, count, update, query, reductions, vectors, updates[0].line_sums)
 
     def _pairs(self, kernels: list[Kernel], prologue: str, phase: str) -> tuple[_Pair, _Pair]:
         texts = [self.writer.functions(kernel, prologue, phase, self.source) for kernel in kernels]

@@ -58,7 +58,8 @@ def options(optimizer: Optimizer) -> list[Option]:
         Option(name, tuple(sorted(hypers, key=lambda hyper: (hyper.alias and hyper.alias.index) or 0)))
         for name, hypers in grouped.items()
     ]
-    return found + [Option(_option(flag.name, flag.alias), (), flag) for flag in optimizer.flags]
+    own = (flag for flag in optimizer.flags if flag.rank is None)
+    return found + [Option(_option(flag.name, flag.alias), (), flag) for flag in own]
 
 
 def _option(name: str, alias: Alias | None) -> str:
@@ -99,11 +100,24 @@ Pairs = tuple[tuple[str, str], tuple[str, str]]  # (prologue, kernel) for float3
 
 @dataclass(frozen=True)
 class ReductionFacts:
-    """One pass that reduces: its functions, and which totals (with their columns) it makes."""
+    """One pass that reduces: its functions, and which totals (with their columns) it makes.
+
+    `columns`: the buffers of what it sums for each column, and whether it is the largest instead.
+    """
 
     functions: Pairs
     scalar_count: int
     totals: tuple[tuple[int, Total], ...]
+    columns: tuple[tuple[int, bool], ...]
+
+
+@dataclass(frozen=True)
+class VectorFacts:
+    """What writes the states with a value for each row or column."""
+
+    functions: Pairs
+    scalar_count: int
+    per: str
 
 
 @dataclass(frozen=True)
@@ -115,15 +129,20 @@ class VariantFacts:
     update: Pairs
     query: Pairs | None
     reductions: tuple[ReductionFacts, ...]
+    vectors: tuple[VectorFacts, ...] = ()
+    reduced: tuple[str, ...] = ()
+    below: "VariantFacts | None" = None  # for tensors of fewer dimensions than `rank`
+    rank: int = 0
 
 
 def layout_text(optimizer: Optimizer, variants: Iterable[tuple[tuple[bool, ...], VariantFacts]]) -> str:
     lines = ["LAYOUT = Layout(", f'    name="{optimizer.name}",']
     lines += tuple_lines("hypers", [hyper_row(hyper) for hyper in optimizer.hypers], 1)
-    lines += tuple_lines("flags", [flag_row(flag) for flag in optimizer.flags], 1)
+    lines += tuple_lines("flags", [flag_row(flag) for flag in optimizer.flags if flag.rank is None], 1)
     lines.append("    variants={")
     for setting, facts in variants:
-        lines += _variant(setting, facts)
+        key = f"({', '.join(map(str, setting))}{',' if len(setting) == 1 else ''})"
+        lines += _variant(f"        {key}: ", facts)
     return "\n".join([*lines, "    },", ")"])
 
 
@@ -158,17 +177,17 @@ def state_row(state: State) -> str:
             initial = f'"{name}"'
         case _:
             initial = "THETA_0"
-    return f'State("{state.name}", key="{state.alias or state.name}", initial={initial})'
+    per = f', per="{state.shape.name.lower()}"' if state.shape in (Shape.ROWS, Shape.COLS) else ""
+    return f'State("{state.name}", key="{state.alias or state.name}", initial={initial}{per})'
 
 
-def _variant(setting: tuple[bool, ...], facts: VariantFacts) -> list[str]:
+def _variant(head: str, facts: VariantFacts) -> list[str]:
     optimizer = facts.optimizer
-    element = [state for state in optimizer.states if state.shape is Shape.ELEMENT]
-    scalar = [state for state in optimizer.states if state.shape is not Shape.ELEMENT]
+    element = [state for state in optimizer.states if state.shape > Shape.TENSOR]
+    scalar = [state for state in optimizer.states if state.shape <= Shape.TENSOR]
     reads_time, has_first = _time_use(optimizer)
     buffers = ", ".join(f'"{name}"' for name in ("theta", "g", *(state.name for state in element)))
-    key = f"({', '.join(map(str, setting))}{',' if len(setting) == 1 else ''})"
-    lines = [f"        {key}: Variant(", f"            buffers=({buffers}),"]
+    lines = [f"{head}Variant(", f"            buffers=({buffers}),"]
     lines += tuple_lines("states", [state_row(state) for state in element], 3)
     lines += tuple_lines("scalar_states", [state_row(state) for state in scalar], 3)
     lines += [
@@ -190,8 +209,23 @@ def _variant(setting: tuple[bool, ...], facts: VariantFacts) -> list[str]:
             )
             pair = _pair(reduction.functions[place])
             comma = "," if len(reduction.totals) == 1 else ""
-            lines.append(f"                Reduction({pair}, {reduction.scalar_count}, ({totals}{comma})),")
+            columns = "".join(f"Column({buffer}, {largest}), " for buffer, largest in reduction.columns)
+            columns = f", ({columns.rstrip()})" if columns else ""
+            lines.append(
+                f"                Reduction({pair}, {reduction.scalar_count}, ({totals}{comma}){columns}),"
+            )
         lines.append("            ),")
+    if facts.reduced:
+        lines.append(f"            reduced=({', '.join(json.dumps(per) for per in facts.reduced)},),")
+    for place, storage in enumerate(("float32", "float64") if facts.vectors else ()):
+        lines.append(f"            vectors_{storage}=(")
+        for vector in facts.vectors:
+            pair = _pair(vector.functions[place])
+            lines.append(f'                Vector({pair}, {vector.scalar_count}, "{vector.per}"),')
+        lines.append("            ),")
+    if facts.below is not None:
+        lines.append(f"            rank={facts.rank},")
+        lines += [f"    {line}" for line in _variant("        below=", facts.below)]
     return [*lines, "        ),"]
 
 

@@ -6,6 +6,10 @@ result is used, there is one more kernel: passes that only read and sum (`Total`
 writes everything. What the passes before have summed, and how many elements there are, are columns of the
 prologue's inputs behind the hypers; with them every tensor has a row of its own.
 
+Where something is reduced over rows or columns, the phases go through the rows of matrices (`Loop.MATRIX`);
+sums for each row or column are float64 buffers, shorter than the others, as states of these shapes are.
+Such states are written by kernels of their own after the update, which goes through them alone.
+
 Frozen; built by `lower`, rewritten by `passes`, checked by `verify`, shown by `printer`.
 Supported: per-element arithmetic, host scalars, scalar states, sums. Not yet: matrices, random.
 """
@@ -15,6 +19,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from optdsl.diagnostics import Span
+from optdsl.language.optimizer import Shape
 
 
 class Type(StrEnum):
@@ -48,9 +53,11 @@ class Access(StrEnum):
 class Buffer:
     """One address per parameter tensor; the position in `Kernel.buffers` is its column."""
 
-    name: str  # theta, g, or a state
+    name: str  # theta, g, a state, or what is reduced for each row or column
     type: Type
     access: Access
+    shape: Shape = Shape.ELEMENT
+    summed: bool = False  # made by a pass, and not kept
 
 
 # --- expressions: every node has a type ----------------------------------------------------------
@@ -114,10 +121,15 @@ class Store:
 
 @dataclass(frozen=True)
 class Total:
-    """A sum over the elements of each tensor, in float64; later prologues read it under this name."""
+    """A sum over the elements of each tensor, in float64; later prologues read it under this name.
+
+    Of rows or columns (`shape`), it goes to the buffer of this name; `largest`: the maximum instead.
+    """
 
     name: str
     value: Expr
+    shape: Shape = Shape.TENSOR
+    largest: bool = False
     span: Span | None = field(default=None, compare=False, repr=False)
 
 
@@ -133,6 +145,18 @@ class Phase:
 
     name: str
     body: tuple[Stmt, ...]
+
+
+class Loop(StrEnum):
+    """What a phase goes through."""
+
+    ELEMENTS = "every element"
+    MATRIX = "every row, and every element in it"
+    ROWS = "every row"
+    COLS = "every column"
+
+
+LINES = {Shape.ROWS: Loop.ROWS, Shape.COLS: Loop.COLS}
 
 
 @dataclass(frozen=True)
@@ -152,9 +176,22 @@ class Kernel:
     scalars: tuple[str, ...]
     buffers: tuple[Buffer, ...]
     phases: tuple[Phase, ...]
+    loop: Loop = Loop.ELEMENTS
 
     def buffer(self, name: str) -> Buffer:
         return next(buffer for buffer in self.buffers if buffer.name == name)
+
+    @property
+    def line_sums(self) -> tuple[str, ...]:
+        """Behind the states: "rows" or "cols" for each buffer of what is reduced for them."""
+        return tuple(buffer.shape.name.lower() for buffer in self.buffers if buffer.summed)
+
+    @property
+    def column_sums(self) -> tuple[tuple[int, bool], ...]:
+        """What is reduced for each column: the number of its buffer, and whether it is the largest."""
+        numbers = {buffer.name: number for number, buffer in enumerate(self.buffers)}
+        found = (stmt for phase in self.phases for stmt in phase.body if isinstance(stmt, Total))
+        return tuple((numbers[each.name], each.largest) for each in found if each.shape is Shape.COLS)
 
 
 # Inputs of every prologue beside the hypers and scalar states: the step counter, and +1 or -1, the
@@ -162,5 +199,6 @@ class Kernel:
 TIME, DIRECTION = "t", "direction"
 
 # Columns behind the hypers of a program with reductions, before the totals: how many elements there are in
-# the tensor, and in all of them together.
+# the tensor, and in all of them together; in a row and in a column, where these are reduced.
 ELEMENTS, ALL_ELEMENTS = "elements", "all_elements"
+ROW_COUNT, COLUMN_COUNT = "row_count", "column_count"

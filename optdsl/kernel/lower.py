@@ -5,7 +5,9 @@ for each pass of reductions before it, and the query kernel when the gradient is
 (`verify` passes), not yet optimized.
 
 What is decided here:
-- A line of one value per step or tensor goes to the prologue; one of one value per element to the phase.
+- A line of one value per step or tensor goes to the prologue; one of one value per element to the phase, and
+  so do lines of one value per row or column: they are computed again wherever they are read, and states of
+  these shapes are written by kernels of their own after the update.
 - A pass that reduces only reads: it computes again what it needs, and nothing is written until the update,
   so that what is reduced has not been rounded, and a step is all or nothing.
 - Old values are loaded once, first; stores come last. What a line reads as `m[t]` is the value that was
@@ -24,8 +26,11 @@ from optdsl.diagnostics import InternalError, Span
 from optdsl.kernel import ir
 from optdsl.kernel.ir import (
     ALL_ELEMENTS,
+    COLUMN_COUNT,
     DIRECTION,
     ELEMENTS,
+    LINES,
+    ROW_COUNT,
     TIME,
     Access,
     Buffer,
@@ -36,6 +41,7 @@ from optdsl.kernel.ir import (
     Let,
     Load,
     Local,
+    Loop,
     Op,
     Phase,
     Precision,
@@ -45,7 +51,7 @@ from optdsl.kernel.ir import (
 from optdsl.kernel.names import Namer
 from optdsl.kernel.walk import locals_in
 from optdsl.language import optimizer as meaning
-from optdsl.language.operators import OPERATORS, REDUCTIONS
+from optdsl.language.operators import OPERATORS, REDUCTIONS, Reduction
 from optdsl.language.optimizer import Age, Assign, Optimizer, Role, Shape
 from optdsl.language.reductions import Total, reductions_in, totals
 
@@ -61,12 +67,18 @@ def lower(optimizer: Optimizer, precision: Precision) -> Program:
     found = tuple(totals(optimizer.lines))
     passes = 1 + max((total.passes for total in found), default=-1)
     query = _Lowering(optimizer, precision, found, 0).query() if optimizer.query is not None else None
+    shapes = {state.shape for state in optimizer.states}
     return Program(
         optimizer,
         _Lowering(optimizer, precision, found, passes).update(),
         query,
         tuple(_Lowering(optimizer, precision, found, number).reduction() for number in range(passes)),
-        found,
+        tuple(total for total in found if not total.of_lines),
+        tuple(
+            _Lowering(optimizer, precision, found, passes, shape).vector(shape)
+            for shape in (Shape.ROWS, Shape.COLS)
+            if shape in shapes
+        ),
     )
 
 
@@ -75,11 +87,21 @@ class _UnknownError(Exception):
 
 
 class _Lowering:
-    """One kernel: the pass number `number` of those that reduce, or the update after all of them."""
+    """One kernel: the pass number `number` of those that reduce, or the update after all of them.
+
+    `only`: the one for states of this shape, to which lines of other shapes are nothing.
+    """
 
     def __init__(
-        self, optimizer: Optimizer, precision: Precision, found: tuple[Total, ...], number: int
+        self,
+        optimizer: Optimizer,
+        precision: Precision,
+        found: tuple[Total, ...],
+        number: int,
+        only: Shape | None = None,
     ) -> None:
+        self.only = only
+        self.matrix = any(total.of_lines for total in found)
         self.optimizer = optimizer
         self.precision = precision
         self.number = number
@@ -96,13 +118,18 @@ class _Lowering:
             total.reduction: self.namer.fresh(f"{total.reduction.op}{column}")
             for column, total in enumerate(found)
         }
-        self.counts = tuple(self.namer.fresh(name) for name in (ELEMENTS, ALL_ELEMENTS) if found)
-        self.hypers = (*hypers, *self.counts, *self.sums.values())
+        counted = (("", ELEMENTS), ("all", ALL_ELEMENTS), ("rows", ROW_COUNT), ("cols", COLUMN_COUNT))
+        self.counts = {
+            over: self.namer.fresh(name) for over, name in counted[: 4 if self.matrix else 2] if found
+        }
+        self.lines = {self.sums[total.reduction]: total.reduction for total in found if total.of_lines}
+        summed = (name for name in self.sums.values() if name not in self.lines)
+        self.hypers = (*hypers, *self.counts.values(), *summed)
         self.scalar_names.update(self.hypers)
         self.unknown: set[str] = set()
         self.summed: dict[str, ir.Total] = {}
         self.known: dict[str, str] = {}  # sums, and the prologue's names for what follows from them
-        scalar_states = [state for state in optimizer.states if state.shape is not Shape.ELEMENT]
+        scalar_states = [state for state in optimizer.states if state.shape <= Shape.TENSOR]
         for state in optimizer.states:
             self._named(state.name, Age.NEW, state.name)
         for line in optimizer.lines:
@@ -115,7 +142,9 @@ class _Lowering:
         self.scalar_states = tuple(self.names[state.name, Age.OLD] for state in scalar_states)
         self.scalar_updates = tuple(self.names[state.name, Age.NEW] for state in scalar_states)
         self.scalar_names.update(self.scalar_states)
-        self.stored_states = [state for state in optimizer.states if state.shape is Shape.ELEMENT]
+        self.stored_states = [state for state in optimizer.states if state.shape > Shape.TENSOR]
+        self.shapes = {state.name: state.shape for state in self.stored_states}
+        self.shapes |= {name: reduction.shape for name, reduction in self.lines.items()}
 
     def _named(self, name: str, age: Age, wanted: str) -> str:
         self.names[name, age] = self.namer.fresh(wanted)
@@ -125,11 +154,21 @@ class _Lowering:
 
     def update(self) -> Kernel:
         kept = {line.target.name for line in self.optimizer.lines if _keeps(line)}
-        written = ["theta", *(state.name for state in self.stored_states if state.name not in kept)]
+        elements = (state.name for state in self.stored_states if state.shape is Shape.ELEMENT)
+        written = ["theta", *(name for name in elements if name not in kept)]
         for line in self.optimizer.lines:
             self._line(line)
         stores = [self._store(name) for name in written]
         return self._kernel("update", stores, frozenset(written))
+
+    def vector(self, shape: Shape) -> Kernel:
+        """The new states of one value for each row, or column, by what the passes have summed."""
+        for line in self.optimizer.lines:
+            self._line(line)
+        written = [state.name for state in self.stored_states if state.shape is shape]
+        self.scalar_updates = self.scalar_states  # the update changes them
+        name = f"update_{shape.name.lower()}"
+        return self._kernel(name, [self._store(each) for each in written], frozenset(written))
 
     def reduction(self) -> Kernel:
         """A pass that sums what it can, and leaves alone what it cannot know yet."""
@@ -146,7 +185,8 @@ class _Lowering:
                 self.unknown.add(self.names[line.target.name, age])
         self.body += self.summed.values()
         self.scalar_updates = self.scalar_states  # a pass that reduces changes nothing that is kept
-        return self._kernel(f"reduce{self.number}", [], frozenset())
+        summed = frozenset(name for name in self.summed if name in self.lines)
+        return self._kernel(f"reduce{self.number}", [], summed)
 
     def query(self) -> Kernel:
         for line in self.optimizer.query_lines:
@@ -158,17 +198,18 @@ class _Lowering:
         return self._kernel("query", [self._store("theta")], frozenset(("theta",)))
 
     def _kernel(self, name: str, stores: list[Store], written: frozenset[str]) -> Kernel:
-        compute, storage = self.precision.compute, self.precision.storage
+        compute = self.precision.compute
         loads: list[ir.Stmt] = []
         for buffer, local in self.loaded.items():
-            value: Expr = Load(buffer, storage)
-            value = value if storage is compute else Cast(value, compute)
+            value: Expr = Load(buffer, self._type(buffer))
+            value = value if value.type is compute else Cast(value, compute)
             if buffer == "g":
                 value = Op("mul", (self._scalar(DIRECTION), value), compute)
             loads.append(Let(local, value))
         body = (*loads, *self.body, *stores)
         read = {name for stmt in body for name in locals_in(stmt.value)}
-        columns = ("theta", "g", *(state.name for state in self.stored_states))
+        columns = ("theta", "g", *(state.name for state in self.stored_states), *self.lines)
+        loop = Loop.MATRIX if self.matrix else Loop.ELEMENTS
         return Kernel(
             name=name,
             precision=self.precision,
@@ -177,9 +218,22 @@ class _Lowering:
             prologue=tuple(self.prologue),
             scalar_updates=self.scalar_updates,
             scalars=tuple(name for name in self.scalars if name in read),
-            buffers=tuple(Buffer(column, storage, self._access(column, written)) for column in columns),
+            buffers=tuple(
+                Buffer(
+                    column,
+                    self._type(column),
+                    self._access(column, written),
+                    self.shapes.get(column, Shape.ELEMENT),
+                    column in self.lines,
+                )
+                for column in columns
+            ),
             phases=(Phase(name, body),),
+            loop=LINES[self.only] if self.only else loop,
         )
+
+    def _type(self, buffer: str) -> Type:
+        return Type.F64 if buffer in self.lines else self.precision.storage
 
     def _access(self, buffer: str, written: frozenset[str]) -> Access:
         if buffer not in written:
@@ -200,10 +254,8 @@ class _Lowering:
         if target.shape in _ON_HOST:
             self.prologue.append(Let(name, self._with_first(line, Type.F64, name), line.span))
             self.scalar_names.add(name)
-        elif target.shape is Shape.ELEMENT:
+        elif self.only in (None, target.shape):
             self.body.append(Let(name, self._with_first(line, self.precision.compute, name), line.span))
-        else:
-            raise InternalError(f"no lowering for the shape {target.shape.name}")
 
     def _with_first(self, line: Assign, type_: Type, near: str) -> Expr:
         on_host = line.target.shape in _ON_HOST
@@ -244,16 +296,31 @@ class _Lowering:
         total, name = self.totals[expr], self.sums[expr]
         if total.passes >= self.number:
             raise _UnknownError
+        row = REDUCTIONS[expr.op]
+        if name in self.lines:
+            return self._of_line(name, row, near, expr.span)
         if name not in self.known:
             value: Expr = Local(name, Type.F64)
-            row = REDUCTIONS[expr.op]
             if row.spelled == "norm":
                 value = Op("sqrt", (value,), Type.F64)
             elif row.spelled == "mean":
-                value = Op("div", (value, Local(self.counts[row.over_all], Type.F64)), Type.F64)
+                value = Op("div", (value, Local(self.counts[row.over], Type.F64)), Type.F64)
             self.known[name] = self._bound(value, near, expr.span, in_prologue=True).name
             self.scalar_names.add(self.known[name])
         return Local(self.known[name], Type.F64) if in_prologue else self._scalar(self.known[name])
+
+    def _of_line(self, name: str, row: Reduction, near: str, span: Span) -> Expr:
+        """What is reduced for this row or column, in the compute type."""
+        compute = self.precision.compute
+        if name not in self.known:
+            local = self.loaded.setdefault(name, self.namer.fresh(f"{name}_sum"))
+            value: Expr = Local(local, compute)
+            if row.spelled == "norm":
+                value = Op("sqrt", (value,), compute)
+            elif row.spelled == "mean":
+                value = Op("div", (value, self._scalar(self.counts[row.over])), compute)
+            self.known[name] = self._bound(value, near, span, in_prologue=False).name
+        return Local(self.known[name], compute)
 
     def _sum(self, expr: meaning.Apply, name: str) -> None:
         """The summand is made in the compute type and summed in float64."""
@@ -262,7 +329,9 @@ class _Lowering:
             factors = [self._bound(factors[0], name, expr.span, in_prologue=False)] * 2
         wide = [x if x.type is Type.F64 else Cast(x, Type.F64) for x in factors]
         value = wide[0] if len(wide) == 1 else Op("mul", (wide[0], wide[1]), Type.F64)
-        self.summed[name] = ir.Total(name, value, expr.span)
+        row = REDUCTIONS[expr.op]
+        shape = row.shape if name in self.lines else Shape.TENSOR
+        self.summed[name] = ir.Total(name, value, shape, row.spelled == "max", expr.span)
 
     def _ref(self, ref: meaning.Ref, in_prologue: bool) -> Expr:
         if ref.role is Role.TIME:

@@ -2,8 +2,9 @@
 
 from fractions import Fraction
 
-from optdsl.kernel.ir import Cast, Const, Expr, Kernel, Let, Load, Local, Op, Stmt, Total
+from optdsl.kernel.ir import Buffer, Cast, Const, Expr, Kernel, Let, Load, Local, Op, Stmt, Total
 from optdsl.language.operators import OPERATORS, PRODUCT, SUM, Operator
+from optdsl.language.optimizer import Shape
 
 
 def print_kernel(kernel: Kernel) -> str:
@@ -12,7 +13,7 @@ def print_kernel(kernel: Kernel) -> str:
         f"kernel {kernel.name}  "
         f"({precision.mode}: computes in {precision.compute}, stores {precision.storage})",
         f"hypers   {', '.join(kernel.hypers) or '-'}",
-        *(f"buffer   {buffer.name}: {buffer.type}, {buffer.access}" for buffer in kernel.buffers),
+        *(f"buffer   {_buffer(buffer)}" for buffer in kernel.buffers),
         "",
         "prologue (host, f64, once a step)",
         *(f"  {name} = scalar state, old" for name in kernel.scalar_states),
@@ -24,15 +25,21 @@ def print_kernel(kernel: Kernel) -> str:
         f"  hand over {', '.join(kernel.scalars) or 'nothing'}",
     ]
     for phase in kernel.phases:
-        lines += ["", f"phase {phase.name} (every element)", *(_statement(stmt) for stmt in phase.body)]
+        lines += ["", f"phase {phase.name} ({kernel.loop})", *(_statement(stmt) for stmt in phase.body)]
     return "\n".join(lines)
+
+
+def _buffer(buffer: Buffer) -> str:
+    shape = "" if buffer.shape is Shape.ELEMENT else f", one for each of {buffer.shape.name.lower()}"
+    return f"{buffer.name}: {buffer.type}, {buffer.access}{shape}"
 
 
 def _statement(stmt: Stmt) -> str:
     if isinstance(stmt, Let):
         return f"  {stmt.name}: {stmt.value.type} = {print_value(stmt.value)}"
     if isinstance(stmt, Total):
-        return f"  total {stmt.name} += {print_value(stmt.value)}"
+        sign = "max=" if stmt.largest else "+="
+        return f"  total {stmt.name} {sign} {print_value(stmt.value)}"
     return f"  store {stmt.buffer} <- {print_value(stmt.value)}"
 
 

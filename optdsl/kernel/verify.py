@@ -14,6 +14,7 @@ from optdsl.kernel.ir import (
     Let,
     Load,
     Local,
+    Loop,
     Op,
     Phase,
     Stmt,
@@ -22,7 +23,15 @@ from optdsl.kernel.ir import (
 )
 from optdsl.kernel.walk import locals_in, nodes
 from optdsl.language.operators import OPERATORS
-from optdsl.language.optimizer import Kind
+from optdsl.language.optimizer import Kind, Shape
+
+# The buffers that a loop may load from; it stores to the first.
+_SHAPES = {
+    Loop.ELEMENTS: (Shape.ELEMENT,),
+    Loop.MATRIX: (Shape.ELEMENT, Shape.ROWS, Shape.COLS),
+    Loop.ROWS: (Shape.ROWS,),
+    Loop.COLS: (Shape.COLS,),
+}
 
 
 class IllegalKernelError(InternalError):
@@ -54,6 +63,7 @@ def verify(kernel: Kernel) -> None:
 def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
     stored: set[str] = set()
     summed: set[str] = set()
+    lines: set[str] = set()  # what is summed for each row or column
     for stmt in phase.body:
         for part in _summands(stmt):
             _expression(part, bound, kernel, in_prologue=False)
@@ -65,9 +75,16 @@ def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
             continue
         if isinstance(stmt, Total):
             _require(stmt.value.type is Type.F64, f"`{stmt.name}` is not summed in float64")
-            _require(stmt.name in kernel.hypers, f"no column takes the sum `{stmt.name}`")
             _require(stmt.name not in summed, f"`{stmt.name}` is summed twice")
             summed.add(stmt.name)
+            if stmt.shape is Shape.TENSOR:
+                _require(stmt.name in kernel.hypers, f"no column takes the sum `{stmt.name}`")
+                _require(not stmt.largest, f"no pass finds the largest of a tensor, `{stmt.name}`")
+            else:
+                kept = [buffer.shape for buffer in kernel.buffers if buffer.name == stmt.name]
+                _require(kept == [stmt.shape], f"no buffer takes the sums `{stmt.name}`")
+                _require(kernel.loop is Loop.MATRIX, f"`{stmt.name}` is summed by a pass that knows no rows")
+                lines.add(stmt.name)
             continue
         names = [buffer.name for buffer in kernel.buffers]
         _require(stmt.buffer in names, f"there is no buffer `{stmt.buffer}`")
@@ -75,10 +92,11 @@ def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
         _require(buffer.access is not Access.READ, f"`{stmt.buffer}` is stored and only to be read")
         _require(stmt.value.type is buffer.type, f"`{stmt.buffer}` is stored in another type")
         _require(stmt.buffer not in stored, f"`{stmt.buffer}` is stored twice")
+        _require(buffer.shape in _SHAPES[kernel.loop][:1], f"`{stmt.buffer}` is stored by another kernel")
         stored.add(stmt.buffer)
     _require(not (stored and summed), "a pass that sums also stores")
     declared = {buffer.name for buffer in kernel.buffers if buffer.access is not Access.READ}
-    _require(declared == stored, "a buffer that is to be written is not stored")
+    _require(declared == stored | lines, "a buffer that is to be written is not stored")
 
 
 def _summands(stmt: Stmt) -> tuple[Expr, ...]:
@@ -113,6 +131,7 @@ def _expression(expr: Expr, bound: Mapping[str, Type], kernel: Kernel, *, in_pro
                 buffer = kernel.buffer(name)
                 _require(buffer.access is not Access.WRITE, f"`{name}` is loaded and only to be written")
                 _require(node.type is buffer.type, f"`{name}` is loaded in another type")
+                _require(buffer.shape in _SHAPES[kernel.loop], f"`{name}` is loaded and has another shape")
             case Cast(operand=operand):
                 _require(not in_prologue, "the prologue casts")
                 _require(

@@ -11,8 +11,16 @@ from optdsl.diagnostics import catalogue as problem
 from optdsl.language import syntax
 from optdsl.language.constants import literal
 from optdsl.language.names import closest
-from optdsl.language.operators import INFIX, OPERATORS, OVER_ALL, REDUCTIONS, RESERVED_FUNCTIONS, Operator
-from optdsl.language.optimizer import Age, Apply, Expr, Kind, Number, Ref, Role, Shape, Truth
+from optdsl.language.operators import (
+    INFIX,
+    OPERATORS,
+    REDUCTIONS,
+    RESERVED_FUNCTIONS,
+    Operator,
+    Reduction,
+    reduction_name,
+)
+from optdsl.language.optimizer import Age, Apply, Expr, Kind, Number, Ref, Role, Shape, Truth, joined
 from optdsl.language.scope import Scope
 
 _KIND_NAME = {Kind.REAL: "number", Kind.BOOL: "condition"}
@@ -70,25 +78,25 @@ def _apply(row: Operator, operands: tuple[syntax.Expr, ...], span: Span, scope: 
     args = tuple(arg for arg in found if arg is not None)
     if len(args) < len(found):
         return None
-    return Apply(row.name, args, max(arg.shape for arg in args), row.gives, span)
+    return Apply(row.name, args, joined(arg.shape for arg in args), row.gives, span)
 
 
 def _call(call: syntax.Call, scope: Scope) -> Expr | None:
     report, name = scope.report, call.function
     if name == "grad":
         report.add(problem.GradientPoint(span=call.span, reason="`grad` is not a value of its own"))
-    elif name in RESERVED_FUNCTIONS or call.over in ("rows", "cols"):
-        over = f" over {call.over}" if call.over else ""
-        report.add(problem.NotYet(span=call.span, what=f"`{name}`{over}"))
-    elif name in REDUCTIONS:
+    elif name in RESERVED_FUNCTIONS:
+        report.add(problem.NotYet(span=call.span, what=f"`{name}`"))
+    elif reduction_name(name, call.over) in REDUCTIONS:
         return _reduction(call, scope)
     elif call.over:
-        report.add(problem.NotYet(span=call.span, what=f"`{name}` over all"))
+        report.add(problem.NotYet(span=call.span, what=f"`{name}` over {call.over}"))
     elif name in scope or name in scope.excused or name in ("theta", "g", "t"):
         head = Span(call.span.start, call.span.start + len(name))
         report.add(problem.MissingOperator(span=head, left=name, right="(...)"))
     elif name not in OPERATORS or not OPERATORS[name].callable:
-        known = [*(row.name for row in OPERATORS.values() if row.callable), *REDUCTIONS]
+        reductions = (row.spelled for row in REDUCTIONS.values())
+        known = [*(row.name for row in OPERATORS.values() if row.callable), *reductions]
         head = Span(call.span.start, call.span.start + len(name))
         report.add(problem.UnknownFunction(span=head, name=name, suggestion=closest(name, known)))
         for argument in call.arguments:
@@ -101,7 +109,7 @@ def _call(call: syntax.Call, scope: Scope) -> Expr | None:
 
 
 def _reduction(call: syntax.Call, scope: Scope) -> Expr | None:
-    row = REDUCTIONS[call.function + (OVER_ALL if call.over == "all" else "")]
+    row = REDUCTIONS[reduction_name(call.function, call.over)]
     if row.arity != len(call.arguments) or any(argument.name for argument in call.arguments):
         scope.report.add(_wrong_arity(call, row.arity))
         return None
@@ -109,10 +117,30 @@ def _reduction(call: syntax.Call, scope: Scope) -> Expr | None:
     args = tuple(arg for arg in found if arg is not None)
     if len(args) < len(found):
         return None
-    if max(arg.shape for arg in args) is not Shape.ELEMENT:
-        scope.report.add(problem.NothingToReduce(span=call.arguments[0].span, name=call.function))
+    shape = joined(arg.shape for arg in args)
+    if not _reducible(shape, row):
+        per = {Shape.ROWS: " per row", Shape.COLS: " per column"}.get(shape, "")
+        choice = f"reduce something with more than one value, such as `g[t]`, or leave `{call.function}` out"
+        if per:
+            choice = f"write what it is reduced over: `{call.function}(... over {_REDUCED[shape]})`"
+        found_in = call.arguments[0].span
+        scope.report.add(problem.NothingToReduce(span=found_in, name=call.function, per=per, choice=choice))
         return None
     return Apply(row.name, args, row.shape, Kind.REAL, call.span)
+
+
+def _reducible(shape: Shape, row: Reduction) -> bool:
+    """Whether there is more than one value of it for each of the reduction's.
+
+    What has one value per row has as many as there are rows, and not one per element: the mean of all is
+    the same either way, and everything else has to say what it is over.
+    """
+    return shape is Shape.ELEMENT or (
+        shape in _REDUCED and (row.over == _REDUCED[shape] or row.name == "mean")
+    )
+
+
+_REDUCED = {Shape.ROWS: "rows", Shape.COLS: "cols"}
 
 
 def _wrong_arity(call: syntax.Call, arity: int) -> problem.WrongArity:
@@ -126,6 +154,9 @@ def _wrong_arity(call: syntax.Call, arity: int) -> problem.WrongArity:
 
 def _name(node: syntax.Name, scope: Scope) -> Expr | None:
     name, span = node.name, node.span
+    if name in scope.elsewhere:
+        scope.report.add(problem.SetInABranch(span=span, name=name))
+        return None
     if name == "t":
         return Ref(Role.TIME, "t", span=span)
     if name in scope.hypers:
@@ -173,6 +204,9 @@ def _at(node: syntax.At, scope: Scope) -> Expr | None:
     changing = name in scope.states or name in ("theta", "g")
     if not changing:
         _needless_index(node, scope)
+        return None
+    if name in scope.elsewhere:
+        scope.report.add(problem.SetInABranch(span=span, name=name))
         return None
     if node.step is not None or node.offset is None:
         _refuse_time(node, scope, "only `[t]` and `[t-1]` can be read", f"write `{name}[t-1]`")

@@ -150,41 +150,53 @@ INFIX: dict[str, Operator] = {row.infix: row for row in OPERATORS.values() if ro
 
 @dataclass(frozen=True)
 class Reduction:
-    """Many values to one: `norm(x)` of a tensor, `norm(x over all)` of every parameter that is stepped.
+    """Many values to one: `norm(x)` of a tensor, `norm(x over all)` of every parameter that is stepped,
+    `norm(x over cols)` along each row of a matrix, `norm(x over rows)` down each column.
 
-    It is made of a sum over the elements, of `summand`, in float64: `norm` is the root of the sum of x*x,
-    `mean` the sum through the number of elements. `of_one` is its value on a single element, on which
-    every witness of the checks is computed.
+    It is made of a sum over the elements in float64 (`max`: of the largest of them): `norm` is the root of
+    the sum of x*x, `mean` the sum through the number of elements. `of_one` is its value on a single
+    element, on which every witness of the checks is computed. `over`: "", "all", "rows" or "cols".
     """
 
-    name: str
+    spelled: str  # what a spec calls it
+    over: str
     arity: int
-    over_all: bool
     of_one: Callable[..., Any]
 
     @property
-    def shape(self) -> Shape:
-        return Shape.GLOBAL if self.over_all else Shape.TENSOR
+    def name(self) -> str:
+        return reduction_name(self.spelled, self.over)
 
     @property
-    def spelled(self) -> str:
-        """What a spec calls it."""
-        return self.name.removesuffix(OVER_ALL)
+    def over_all(self) -> bool:
+        return self.over == "all"
+
+    @property
+    def shape(self) -> Shape:
+        return _SHAPES[self.over]
 
 
-OVER_ALL = "_all"
-_REDUCED: dict[str, tuple[int, Callable[..., Any]]] = {
-    "norm": (1, abs),
-    "sum": (1, lambda x: x),
-    "mean": (1, lambda x: x),
-    "dot": (2, lambda x, y: x * y),
+_SHAPES = {"": Shape.TENSOR, "all": Shape.GLOBAL, "rows": Shape.COLS, "cols": Shape.ROWS}
+
+
+def reduction_name(function: str, over: str | None) -> str:
+    """The name that the meaning has for a reduction: `dot_all` is written `dot(x, y over all)`."""
+    return f"{function}_{over}" if over else function
+
+
+_REDUCED: dict[str, tuple[int, tuple[str, ...], Callable[..., Any]]] = {
+    "norm": (1, tuple(_SHAPES), abs),
+    "sum": (1, tuple(_SHAPES), lambda x: x),
+    "mean": (1, tuple(_SHAPES), lambda x: x),
+    "dot": (2, tuple(_SHAPES), lambda x, y: x * y),
+    "max": (1, ("rows", "cols"), lambda x: x),
 }
 REDUCTIONS: dict[str, Reduction] = {
-    name + suffix: Reduction(name + suffix, arity, bool(suffix), of_one)
-    for name, (arity, of_one) in _REDUCED.items()
-    for suffix in ("", OVER_ALL)
+    reduction_name(spelled, over): Reduction(spelled, over, arity, of_one)
+    for spelled, (arity, overs, of_one) in _REDUCED.items()
+    for over in overs
 }
-"""By the name that the meaning has for them; `dot_all` is written `dot(x, y over all)`."""
+"""By `reduction_name`."""
 
 # Written in a spec, and not yet compiled: matrices, random numbers, loops.
 RESERVED_FUNCTIONS = frozenset("transpose dim rank repeat normal rademacher grad hvp eigh qr".split())

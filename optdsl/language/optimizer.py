@@ -5,16 +5,21 @@ and to the checks (to be proved). This tree is the truth; anything SymPy makes o
 Frozen; equality ignores spans.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
+from functools import reduce
 
 from optdsl.diagnostics import Source, Span
 from optdsl.language.syntax import Claim
 
 
 class Shape(IntEnum):
-    """How many values a quantity has; the shape of a sum is the larger shape of its parts."""
+    """How many values a quantity has; the shape of a sum is that of its parts, `joined`.
+
+    A tensor is a batch of matrices in its last two dimensions; a vector is a matrix of one row.
+    """
 
     SCALAR = 0  # one value per step, known on the host: hypers, t and what follows from them
     GLOBAL = 1  # one per step, reduced over all parameters: known only after a pass over memory
@@ -22,6 +27,26 @@ class Shape(IntEnum):
     COLS = 3  # one per column of a matrix
     ROWS = 4  # one per row
     ELEMENT = 5  # one per element
+
+    def joined(self, other: "Shape") -> "Shape":
+        """The shape of what is made of both: a row and a column have an element in common."""
+        if {self, other} == {Shape.ROWS, Shape.COLS}:
+            return Shape.ELEMENT
+        return max(self, other)
+
+    def reduced(self, to: "Shape") -> "Shape":
+        """The shape of what reads this only inside of a reduction of shape `to` (`ELEMENT`: none).
+
+        Values that differ within a tensor have one for each row (or column) then, although they may be the
+        same for all rows of one matrix.
+        """
+        if to in (Shape.ROWS, Shape.COLS):
+            return to if self > Shape.TENSOR else self
+        return min(self, to)
+
+
+def joined(shapes: Iterable[Shape]) -> Shape:
+    return reduce(Shape.joined, shapes)
 
 
 class Kind(StrEnum):
@@ -133,12 +158,13 @@ class Hyper:
 
 @dataclass(frozen=True)
 class Flag:
-    """A compile-time switch."""
+    """A compile-time switch; with a `rank`, whether a tensor has so many dimensions, which no user sets."""
 
     name: str
     default: bool
     alias: Alias | None = None
     span: Span = _span()
+    rank: int | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,11 @@ class Total:
     passes: int
 
     @property
+    def of_lines(self) -> bool:
+        """Whether there is one for each row or column of a tensor."""
+        return self.reduction.shape > Shape.TENSOR
+
+    @property
     def over_all(self) -> bool:
         return self.reduction.shape is Shape.GLOBAL
 

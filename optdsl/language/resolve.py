@@ -5,15 +5,18 @@ name is known, or None; all that is wrong goes to the `Report`. A whole file is 
 Not done here: nothing is folded or simplified, no flag is chosen, and no claim is looked into.
 """
 
+from dataclasses import replace
+
 from optdsl.diagnostics import Label, Report, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.language import declarations, syntax
 from optdsl.language.constants import check_constants
 from optdsl.language.expressions import resolve_expr
 from optdsl.language.optimizer import Age, Assign, Expr, Optimizer, Ref, Role, Shape
+from optdsl.language.ranks import Block, rank_flags
 from optdsl.language.reductions import is_reduction
 from optdsl.language.scope import Declaration, Scope
-from optdsl.language.shapes import infer_shapes
+from optdsl.language.shapes import flattened, infer_shapes
 from optdsl.language.usage import report_unused
 
 
@@ -26,6 +29,11 @@ def resolve_optimizer(
         return None
     declarations.check_name(definition.name, definition.name_span, report)
     return _Definition(definition, report, excused).resolve(header)
+
+
+_PER = {Shape.TENSOR: "tensor", Shape.ROWS: "row", Shape.COLS: "column"} | dict.fromkeys(
+    (Shape.SCALAR, Shape.GLOBAL), "step"
+)
 
 
 class _Definition:
@@ -43,9 +51,9 @@ class _Definition:
 
     def resolve(self, header: str) -> Optimizer | None:
         body, scope = self.definition.body, self.scope
-        declarations.declare(body, scope)
+        declarations.declare(flattened(body), scope)
         scope.shapes = infer_shapes(body)
-        for statement in body:
+        for statement in flattened(body):
             if isinstance(statement, syntax.Assign) and isinstance(statement.target, syntax.Name):
                 scope.later.setdefault(statement.target.name, statement.target.span)
         hypers = [declarations.hyper(declared, self.report) for declared in scope.hypers.values()]
@@ -54,9 +62,12 @@ class _Definition:
         for declared in scope.inputs.values():
             self.report.add(problem.NotYet(span=declared.span, what="an input"))
         declarations.check_aliases(scope)
+        blocks = [Block(statement) for statement in body if isinstance(statement, syntax.When)]
+        scope.elsewhere.update(name for block in blocks for names in block.partial for name in names)
         for statement in body:
             self._statement(statement)
         self._finish()
+        flags += rank_flags(blocks, self.report)
         if self.report.has_errors:
             return None
         optimizer = Optimizer(
@@ -81,10 +92,7 @@ class _Definition:
             case syntax.Claim():
                 self.claims.append(statement)
             case syntax.When():
-                self.report.add(problem.NotYet(span=statement.span, what="a `when` block"))
-                for inner in (*statement.then, *statement.otherwise):
-                    if isinstance(inner, syntax.Assign):
-                        self.scope.poisoned.add(inner.target.name)
+                self._when(Block(statement))
             case syntax.Start():
                 self.report.add(problem.NotYet(span=statement.span, what="`start` in an optimizer"))
             case syntax.Assign(target=syntax.Name()):
@@ -95,6 +103,35 @@ class _Definition:
                 self._update(statement)
             case _:
                 pass  # declarations have been read
+
+    def _when(self, block: Block) -> None:
+        """Both branches, each with the names that were set before; then one line for each name."""
+        if not block.check(self.report):
+            self.scope.poisoned |= block.names
+            if "theta" in block.names:
+                self.scope.new.setdefault("theta", block.when.span)
+            return
+        before, lines = self.scope, self.lines
+        found: list[list[Assign]] = []
+        scopes: list[Scope] = []
+        for branch, own in zip(block.branches, block.partial, strict=True):
+            self.scope = replace(
+                before,
+                values=dict(before.values),
+                new=dict(before.new),
+                elsewhere=before.elsewhere - own,
+            )
+            self.lines = []
+            for statement in branch:
+                self._statement(statement)
+            found.append(self.lines)
+            scopes.append(self.scope)
+        self.scope, self.lines = before, lines
+        for scope in scopes:
+            before.values |= scope.values
+            before.new |= scope.new
+            before.gradient_read = before.gradient_read or scope.gradient_read
+        self.lines += block.merged(found[0], found[1], self.report)
 
     def _resolved(self, expr: syntax.Expr) -> Expr | None:
         found = resolve_expr(expr, self.scope)
@@ -185,7 +222,7 @@ class _Definition:
                 problem.ShapeClash(
                     span=line.value.span,
                     reason="every element of the parameters would be set to one number",
-                    found="one value per tensor" if value.shape is Shape.TENSOR else "one value per step",
+                    found=f"one value per {_PER[value.shape]}",
                     choice="begin with the old value: `theta[t] = theta[t-1] - ...`",
                 )
             )

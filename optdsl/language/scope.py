@@ -28,6 +28,7 @@ class Scope:
     new: dict[str, Span] = field(default_factory=dict)  # states (and theta) whose new value is set
     gradient_read: Span | None = None
     poisoned: set[str] = field(default_factory=set)  # set by a line with an error
+    elsewhere: set[str] = field(default_factory=set)  # set in a branch of a `when`, and this is not it
 
     def declaration(self, name: str) -> Declaration | None:
         for declared in (self.hypers, self.flags, self.states, self.inputs):

@@ -2,14 +2,15 @@
 
 In: the statements of a definition. Out: a shape for every name that is set. A name is as large as the
 largest thing that sets it: what reads `theta` or `g` has one value per element, what reads only hypers,
-`t` and such states has one per step, and a reduction of elements has one per tensor, or one over all.
+`t` and such states has one per step, and a reduction of elements has one per tensor, one over all, or
+one per row or column; rows and columns together make elements.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from optdsl.language import syntax
-from optdsl.language.operators import OVER_ALL, REDUCTIONS
+from optdsl.language.operators import REDUCTIONS, reduction_name
 from optdsl.language.optimizer import Shape
 
 ROOTS = {"theta": Shape.ELEMENT, "g": Shape.ELEMENT}
@@ -19,7 +20,7 @@ def infer_shapes(body: Iterable[syntax.Statement]) -> dict[str, Shape]:
     """The shape of every state and value; linear in the text, whatever reads whatever."""
     readers: defaultdict[str, set[tuple[str, Shape]]] = defaultdict(set)
     shapes: dict[str, Shape] = {}
-    for statement in body:
+    for statement in flattened(body):
         match statement:
             case syntax.StateDecl(name=name, initial=value):
                 pass
@@ -35,11 +36,20 @@ def infer_shapes(body: Iterable[syntax.Statement]) -> dict[str, Shape]:
     while waiting:
         grown = waiting.pop()
         for reader, limit in readers[grown]:
-            shape = min(shapes[grown], limit)
-            if shapes[reader] < shape:
+            shape = shapes[reader].joined(shapes[grown].reduced(limit))
+            if shapes[reader] is not shape:
                 shapes[reader] = shape
                 waiting.append(reader)
     return shapes
+
+
+def flattened(body: Iterable[syntax.Statement]) -> Iterator[syntax.Statement]:
+    """Every statement, those of both branches of a `when` in its place."""
+    for statement in body:
+        if isinstance(statement, syntax.When):
+            yield from flattened((*statement.then, *statement.otherwise))
+        else:
+            yield statement
 
 
 def _reads(expr: syntax.Expr, limit: Shape) -> Iterator[tuple[str, Shape]]:
@@ -48,8 +58,8 @@ def _reads(expr: syntax.Expr, limit: Shape) -> Iterator[tuple[str, Shape]]:
         case syntax.Name(name) | syntax.At(name):
             yield name, limit
         case syntax.Call(function, arguments, over):
-            row = REDUCTIONS.get(function + (OVER_ALL if over == "all" else ""))
-            inside = min(limit, row.shape) if row else limit
+            row = REDUCTIONS.get(reduction_name(function, over))
+            inside = row.shape.reduced(limit) if row else limit
             for argument in arguments:
                 yield from _reads(argument.value, inside)
         case _:

@@ -19,6 +19,12 @@ def flag_settings(optimizer: Optimizer) -> Iterator[dict[str, bool]]:
         yield {flag.name: value for flag, value in zip(optimizer.flags, values, strict=True)}
 
 
+def rank_settings(optimizer: Optimizer) -> list[dict[str, bool]]:
+    """The flags that tensors decide, both ways; one setting without any where there is none."""
+    names = [flag.name for flag in optimizer.flags if flag.rank is not None]
+    return [dict(zip(names, values, strict=True)) for values in product((True, False), repeat=len(names))]
+
+
 def specialise(optimizer: Optimizer, flags: Mapping[str, bool]) -> Optimizer:
     """The optimizer with its flags at the given values, and at their defaults where none is given."""
     values = {flag.name: flags.get(flag.name, flag.default) for flag in optimizer.flags}

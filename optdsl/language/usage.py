@@ -43,7 +43,7 @@ def _declared(optimizer: Optimizer, scope: Scope, used: set[str], report: Report
             span = scope.hypers[hyper.name].name_span
             report.add(problem.Unused(span=span, what="hyperparameter", name=hyper.name))
     for flag in optimizer.flags:
-        if flag.name not in used:
+        if flag.rank is None and flag.name not in used:
             report.add(problem.Unused(span=scope.flags[flag.name].name_span, what="flag", name=flag.name))
 
 

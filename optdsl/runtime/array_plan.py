@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optdsl.runtime.hypers import Options
-from optdsl.runtime.layout import THETA_0, Layout, State, Variant
+from optdsl.runtime.layout import THETA_0, Layout, State, Variant, dims
 from optdsl.runtime.memory import Memory, Written
 from optdsl.runtime.table import Table, reduce_tables
 from optdsl.runtime.thread_pool import thread_count
@@ -112,7 +112,12 @@ class ArrayPlan:
         self._members = [index for index, is_active in enumerate(active) if is_active]
         self._arrays = arrays
         self._states = {i: complete_state(layout, options, arrays[i], states[i]) for i in self._members}
-        self._order = {i: _storage_order(arrays[i]) for i in self._members}
+        self._variants = {i: options.variant.of_rank(arrays[i].ndim) for i in self._members}
+        # What goes through rows takes those of the array, whatever the order of its strides.
+        self._order = {
+            i: tuple(range(arrays[i].ndim)) if variant.reduced else _storage_order(arrays[i])
+            for i, variant in self._variants.items()
+        }
         self._models: dict[int, Array] = {}
         self._copies: list[tuple[Array, Array]] = []
         self._gradients: dict[int, Array] = {}  # keeps copies alive while a kernel reads them
@@ -122,9 +127,11 @@ class ArrayPlan:
         self._written = Written.of(memories)
         self._tables = [
             (self._table(indices), indices)
+            for variant in (options.variant, options.variant.below)
             for dtype in (np.float32, np.float64)
-            if (indices := [i for i in self._members if arrays[i].dtype == dtype])
-        ]
+            if (indices := [i for i in self._members
+                            if arrays[i].dtype == dtype and self._variants[i] is variant])
+        ]  # fmt: skip
 
     def is_for(self, variant: Variant, active: tuple[bool, ...], states: Sequence[Any]) -> bool:
         return variant is self.variant and active == self.active and states is self.given
@@ -161,7 +168,7 @@ class ArrayPlan:
         self._gradients.clear()
 
     def _table(self, indices: list[int]) -> Table:
-        variant = self.variant
+        variant = self._variants[indices[0]]
         single = self._arrays[indices[0]].dtype == np.float32
         addresses = np.zeros((len(indices), len(variant.buffers)), np.uint64)
         numbers_at = np.zeros((len(indices), 1 + len(variant.scalar_states)), np.uint64)
@@ -183,6 +190,8 @@ class ArrayPlan:
             pair=variant.float32 if single else variant.float64,
             query=variant.query_float32 if single else variant.query_float64,
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
+            vectors=variant.vectors_float32 if single else variant.vectors_float64,
+            dims=np.array([dims(self._arrays[i].shape) for i in indices], np.int64),
             addresses=addresses,
             sizes=np.array([self._arrays[i].size for i in indices], np.int64),
             numbers_at=numbers_at,
@@ -229,12 +238,13 @@ class ArrayPlan:
 def complete_state(layout: Layout, options: Options, p: Array, state: Mapping[str, Any]) -> dict[str, Any]:
     """The state that the variant needs, with what is missing made new; numbers are 0-d float64."""
     complete = dict(state)
-    for spec in options.variant.states:
+    variant = options.variant.of_rank(p.ndim)
+    for spec in variant.states:
         if spec.key not in complete:
             complete[spec.key] = _initial(layout, spec, p, options.hypers)
-    if options.variant.keeps_step:
+    if variant.keeps_step:
         complete.setdefault(STEP, np.zeros(()))
-    for spec in options.variant.scalar_states:
+    for spec in variant.scalar_states:
         if spec.key not in complete:
             complete[spec.key] = np.array(_initial_value(layout, spec, options.hypers))
     return complete
@@ -254,6 +264,8 @@ def _initial(layout: Layout, spec: State, p: Array, hypers: tuple[float, ...]) -
     # order "K": as the parameter lies in memory
     if spec.initial == THETA_0:
         return p.copy(order="K")
+    if spec.per:
+        return np.full(spec.shape(p.shape), _initial_value(layout, spec, hypers), p.dtype)
     return np.full_like(p, _initial_value(layout, spec, hypers), subok=False)
 
 

@@ -41,31 +41,35 @@ def copy_states(
         count = f"{len(states)} arrays, not of {len(arrays)}"
         raise ValueError(f"this is the state of {count}; nothing was loaded")
     merged = {**hyper, **loaded}
-    variant = read_options(layout, merged).variant
-    elements = {spec.key for spec in variant.states}
-    numbers = {spec.key for spec in variant.scalar_states} | ({STEP} if variant.keeps_step else set())
+    chosen = read_options(layout, merged).variant
     copies: list[dict[str, Any]] = []
     for index, (state, array) in enumerate(zip(states, arrays, strict=True)):
         if not state:
             copies.append({})
             continue
         what = structure.words(index)
-        if missing := sorted((elements | numbers) - state.keys()):
+        variant = chosen.of_rank(array.ndim)
+        elements = {spec.key: spec.shape(array.shape) for spec in variant.states}
+        numbers = {spec.key for spec in variant.scalar_states} | ({STEP} if variant.keeps_step else set())
+        if missing := sorted((elements.keys() | numbers) - state.keys()):
             raise ValueError(f"the state of {what} lacks {', '.join(missing)}; nothing was loaded")
         copies.append(
-            {key: _copy(value, array, key in elements, f"{key} of {what}") for key, value in state.items()}
+            {key: _copy(value, array, elements.get(key), f"{key} of {what}") for key, value in state.items()}
         )
     return merged, copies
 
 
-def _copy(value: Any, model: Array, is_element: bool, what: str) -> Array:
+def _copy(value: Any, model: Array, shape: tuple[int, ...] | None, what: str) -> Array:
     found = np.asarray(value)
     if found.dtype.kind not in "fiu":
         raise ValueError(f"{what} is {found.dtype}, not real numbers; nothing was loaded")
-    if not is_element and found.ndim == 0:
+    if shape is None and found.ndim == 0:
         return np.array(found, np.float64)
-    if found.shape != model.shape:
-        raise ValueError(f"{what} has shape {found.shape}, not {model.shape}; nothing was loaded")
+    wanted = model.shape if shape is None else shape
+    if found.shape != wanted:
+        raise ValueError(f"{what} has shape {found.shape}, not {wanted}; nothing was loaded")
+    if wanted != model.shape:
+        return np.array(found, model.dtype, order="C")
     copy = np.empty_like(model, subok=False)
     copy[...] = found
     return copy

@@ -25,6 +25,10 @@ class Batch:
     t              (R,)   float64  the step that is being taken, from 1
     direction      (R,)   float64  +1, or -1 to maximize
     scalar_states  (R, K) float64  old values on entry, new values on return
+    dims           (T, 2) int64    rows and columns of a tensor's matrices, for what reduces over them: two
+                                   more counts stand before the totals, and buffers of states with a value
+                                   for each row or column are shorter; behind the states come float64
+                                   buffers for what is reduced
     """
 
     addresses: NDArray[np.uint64]
@@ -34,3 +38,4 @@ class Batch:
     t: NDArray[np.float64]
     direction: NDArray[np.float64]
     scalar_states: NDArray[np.float64]
+    dims: NDArray[np.int64] | None = None

@@ -17,22 +17,37 @@ from optdsl.runtime.thread_pool import Range, run_ranges, thread_count
 
 # Small enough to share work evenly between threads, large enough that a chunk's set-up is lost in it.
 CHUNK = 16384
+# A chunk of matrices is whole rows, and as many at least: what is summed down the columns of a chunk takes
+# eight bytes for each column.
+LEAST_ROWS = 16
 # Below this many elements for each thread, waking it (about 15 us) costs more than it takes over.
 ELEMENTS_PER_THREAD = 65536
 
 
 class Chunks:
-    """Where the work is cut: `table` (C, 4) int64 of tensor, first element, elements, row."""
+    """Where the work is cut: `table` (C, 4) int64 of tensor, first element, elements, row.
 
-    def __init__(self, sizes: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
-        counts = -(-sizes // CHUNK)  # no chunk for a tensor without elements
-        tensor = np.repeat(np.arange(sizes.size), counts)
-        index = np.arange(tensor.size) - np.repeat(np.cumsum(counts) - counts, counts)
-        start = index * CHUNK
-        self.table = np.empty((tensor.size, 4), np.int64)
+    With `dims` (T, 2), the rows and columns of the matrices, chunks are whole rows of one matrix or whole
+    matrices, and `table` goes on (C, 7) with rows, columns and the place of the chunk's columns among those
+    of all chunks, of which there are `width`.
+    """
+
+    def __init__(
+        self, sizes: NDArray[np.int64], rows: NDArray[np.int64], dims: NDArray[np.int64] | None = None
+    ) -> None:
+        tensor, start, size = _pieces(sizes, CHUNK) if dims is None else _matrix_pieces(sizes, dims)
+        self.table = np.empty((tensor.size, 4 if dims is None else 7), np.int64)
         self.table[:, 0] = tensor
         self.table[:, 1] = start
-        self.table[:, 2] = np.minimum(CHUNK, sizes[tensor] - start)
+        self.table[:, 2] = size
+        self.width = 0
+        if dims is not None:
+            matrix = dims[tensor].prod(1)
+            widths = dims[tensor, 1] * np.maximum(size // np.maximum(matrix, 1), 1)
+            ends = np.cumsum(widths)
+            self.table[:, 4:6] = dims[tensor]
+            self.table[:, 6] = ends - widths
+            self.width = int(ends[-1]) if ends.size else 0
         self._tensor = tensor
         self._ends = np.cumsum(self.table[:, 2])
         self._ranges: dict[int, list[Range]] = {}
@@ -56,6 +71,30 @@ class Chunks:
         return self._ranges[parts]
 
 
+_Pieces = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+
+
+def _pieces(sizes: NDArray[np.int64], length: NDArray[np.int64] | int) -> _Pieces:
+    """Each of `sizes` in pieces of its length, the last one shorter: which it is of, where, how long."""
+    lengths = np.broadcast_to(length, sizes.shape)
+    counts = -(-sizes // lengths)  # none for a size of 0
+    of = np.repeat(np.arange(sizes.size), counts)
+    index = np.arange(of.size) - np.repeat(np.cumsum(counts) - counts, counts)
+    start = index * lengths[of]
+    return of, start, np.minimum(lengths[of], sizes[of] - start)
+
+
+def _matrix_pieces(sizes: NDArray[np.int64], dims: NDArray[np.int64]) -> _Pieces:
+    """As many whole matrices as make a chunk; of one that is larger, as many rows."""
+    matrix = np.maximum(dims.prod(1), 1)
+    together = matrix * np.maximum(CHUNK // matrix, 1)
+    tensor, start, size = _pieces(sizes, together)
+    rows = np.maximum(-(-CHUNK // np.maximum(dims[:, 1], 1)), LEAST_ROWS)
+    lengths = np.where(matrix > CHUNK, rows * dims[:, 1], together)
+    of, inner, length = _pieces(size, lengths[tensor])
+    return tensor[of], start[of] + inner, length
+
+
 def launch(
     prepare: Kernel,
     update: Kernel,
@@ -73,12 +112,24 @@ def launch(
     if count < 1:
         raise ValueError(f"the number of threads must be at least 1, not {count}")
     if chunks is None:
-        chunks = Chunks(batch.sizes, batch.rows)
+        chunks = Chunks(batch.sizes, batch.rows, batch.dims)
     # Compiled before anything is written, the prologue's new scalar states included.
-    step, prologue = update.compiled, prepare.compiled
+    update.compiled  # noqa: B018
+    go_through(update, batch, prepared(prepare, batch, scalar_count), chunks, count)
+
+
+def prepared(prepare: Kernel, batch: Batch, scalar_count: int) -> NDArray[np.float64]:
+    """Step scalars; the scalar states of the batch are those that the prologue makes."""
     scalars = np.empty((batch.t.size, scalar_count))
-    prologue(batch.hypers, batch.t, batch.direction, batch.scalar_states, scalars)
-    addresses, table = batch.addresses, chunks.table
+    prepare.compiled(batch.hypers, batch.t, batch.direction, batch.scalar_states, scalars)
+    return scalars
+
+
+def go_through(
+    update: Kernel, batch: Batch, scalars: NDArray[np.float64], chunks: Chunks, count: int
+) -> None:
+    """The chunks, on at most `count` threads."""
+    step, addresses, table = update.compiled, batch.addresses, chunks.table
 
     def work(first: int, last: int) -> None:
         step(addresses, table, first, last, scalars)

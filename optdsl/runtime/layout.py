@@ -18,6 +18,9 @@ THETA_0 = "theta[0]"
 COUNTS = 2
 """Columns behind the hypers, before the totals: the elements of the tensor, and of all tensors."""
 
+LINE_COUNTS = 2
+"""Columns behind these where rows and columns are reduced: how many of them a matrix has."""
+
 KernelPair = tuple["Kernel", "Kernel"]
 """(prologue, kernel)."""
 
@@ -54,12 +57,29 @@ class Flag:
 class State:
     """What is kept between steps for one parameter tensor, under `key`.
 
-    `initial` is a number, the name of a hyper, or `THETA_0`.
+    `initial` is a number, the name of a hyper, or `THETA_0`. `per`: "rows" or "cols" for a value for each row
+    or column of the matrices that the tensor is in its last two dimensions; it has all dimensions of the
+    parameter, one of them of size 1.
     """
 
     name: str
     key: str
     initial: float | str
+    per: str = ""
+
+    def shape(self, parameter: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape for a parameter of that shape."""
+        if self.per == "rows":
+            return (*parameter[:-1], 1) if parameter else ()
+        if self.per == "cols" and len(parameter) > 1:
+            return (*parameter[:-2], 1, parameter[-1])
+        return parameter
+
+
+def dims(parameter: tuple[int, ...]) -> tuple[int, int]:
+    """The rows and columns of the matrices of a parameter; a vector is a matrix of one row."""
+    rows, columns = (1, 1, *parameter)[-2:]
+    return rows, columns
 
 
 @dataclass(frozen=True)
@@ -75,12 +95,30 @@ class Total:
 
 
 @dataclass(frozen=True)
+class Column:
+    """Sums that a pass makes for each column, in the buffer of that number; or the largest instead."""
+
+    buffer: int
+    largest: bool
+
+
+@dataclass(frozen=True)
 class Reduction:
-    """One pass over memory that only reads; `totals` in the order of its partial sums."""
+    """One pass over memory that only reads; `totals` in the order of its partial sums, and so `columns`."""
 
     pair: KernelPair
     scalar_count: int
     totals: tuple[Total, ...]
+    columns: tuple[Column, ...] = ()
+
+
+@dataclass(frozen=True)
+class Vector:
+    """What writes the states that have a value for each row or column (`per`), after the update."""
+
+    pair: KernelPair
+    scalar_count: int
+    per: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +126,7 @@ class Variant:
     """The optimizer with its flags chosen.
 
     buffers            columns of the address table: theta, g, then `states` in order
-    states             one value per element, in the parameter's dtype
+    states             one value per element (or row, or column), in the parameter's dtype
     scalar_states      one value per tensor, 0-d
     scalar_count       columns of the scalars that the prologue writes
     first_step_only    t is read only to tell step 1 from the others, so no counter is kept
@@ -96,6 +134,10 @@ class Variant:
     float32, float64   (prologue, kernel) for each dtype of parameters
     query_...          the pair that moves theta to where the gradient is taken; None: it stays
     reductions_...     the passes before the kernel, in order; with any, every tensor has a row of its own
+    reduced            "rows" or "cols" for each float64 buffer behind the states, where a pass puts its sums;
+                       with any, tensors are gone through by rows, and have to be contiguous
+    vectors_...        what writes the states with one value for each row or column
+    below              the variant for tensors of fewer dimensions than `rank`; None: there is one for all
     """
 
     buffers: tuple[str, ...]
@@ -110,12 +152,22 @@ class Variant:
     query_float64: KernelPair | None = None
     reductions_float32: tuple[Reduction, ...] = ()
     reductions_float64: tuple[Reduction, ...] = ()
+    reduced: tuple[str, ...] = ()
+    vectors_float32: tuple[Vector, ...] = ()
+    vectors_float64: tuple[Vector, ...] = ()
+    below: "Variant | None" = None
+    rank: int = 0
+
+    def of_rank(self, dimensions: int) -> "Variant":
+        """The variant for a tensor of so many dimensions."""
+        return self if self.below is None or dimensions >= self.rank else self.below
 
     @property
     def extra_columns(self) -> int:
-        """Columns behind the hypers: two counts and the totals, where anything is reduced."""
+        """Columns behind the hypers: counts and totals, where anything is reduced."""
         totals = sum(len(reduction.totals) for reduction in self.reductions_float32)
-        return COUNTS + totals if totals else 0
+        counts = COUNTS + LINE_COUNTS if self.reduced else COUNTS
+        return counts + totals if self.reductions_float32 else 0
 
     @property
     def keeps_step(self) -> bool:

@@ -23,6 +23,7 @@ from numba.extending import intrinsic, register_jitable
 
 from optdsl.runtime.batch import MAX_BUFFERS, MAX_SUMS
 from optdsl.runtime.kernel_cache import KernelCache
+from optdsl.runtime.scalar_math import maximum
 
 BLOCK = 1024  # elements that are summed as one, a power of 2: their summands stay in the fastest cache
 
@@ -88,6 +89,11 @@ def compiled(*signature: Any) -> Callable[[Callable[..., None]], Kernel]:
 kernel = compiled(_ADDRESSES, _CHUNKS, types.int64, types.int64, _ROWS)
 # reduce0(addresses, chunks, first, last, scalars, scratch, partials)
 reduction = compiled(_ADDRESSES, _CHUNKS, types.int64, types.int64, _ROWS, types.uint64, _ROWS)
+# reduce0(addresses, chunks, first, last, scalars, scratch, partials, columns)
+matrix_reduction = compiled(
+    *(_ADDRESSES, _CHUNKS, types.int64, types.int64, _ROWS, types.uint64, _ROWS),
+    types.Array(types.uint64, 1, "C"),
+)
 # prepare(hypers, t, direction, states, scalars)
 prologue = compiled(_ROWS, _ROW, _ROW, _ROWS, _ROWS)
 
@@ -169,9 +175,11 @@ def _block_sum(buffer: int) -> Any:
 
         The order of additions depends on nothing but the count; their errors grow with its logarithm.
         """
-        for j in range(count, BLOCK):
-            write_f64(scratch, j, 0.0, buffer)
         width = BLOCK
+        while width // 2 >= count:  # folding zeros into the first half changes nothing
+            width = width // 2
+        for j in range(count, width):
+            write_f64(scratch, j, 0.0, buffer)
         while width > 1:
             width = width // 2
             for j in range(width):
@@ -182,6 +190,21 @@ def _block_sum(buffer: int) -> Any:
     return block_sum
 
 
+def _block_max(buffer: int) -> Any:
+    @register_jitable
+    def block_max(scratch, count):  # type: ignore[no-untyped-def]
+        """The largest of `count` float64 at an address, NaN if one is; at least one is there."""
+        largest = read_f64(scratch, 0, buffer)
+        for j in range(1, count):
+            largest = maximum(largest, read_f64(scratch, j, buffer))
+        return largest
+
+    return block_max
+
+
 block_sum0, block_sum1, block_sum2, block_sum3, block_sum4, block_sum5, block_sum6, block_sum7 = (
     _block_sum(MAX_BUFFERS - 1 - number) for number in range(MAX_SUMS)
+)
+block_max0, block_max1, block_max2, block_max3, block_max4, block_max5, block_max6, block_max7 = (
+    _block_max(MAX_BUFFERS - 1 - number) for number in range(MAX_SUMS)
 )

@@ -12,9 +12,10 @@ from math import fsum
 import numpy as np
 from numba import types
 
-from optdsl.runtime.batch import Batch
-from optdsl.runtime.launch import Chunks
-from optdsl.runtime.layout import COUNTS, Reduction
+from optdsl.runtime.batch import MAX_SUMS, Batch
+from optdsl.runtime.launch import Chunks, prepared
+from optdsl.runtime.layout import COUNTS, LINE_COUNTS, Reduction
+from optdsl.runtime.lines import ColumnSums
 from optdsl.runtime.numba_kernel import BLOCK, compiled
 from optdsl.runtime.thread_pool import run_ranges, thread_count
 
@@ -29,13 +30,16 @@ def reduce_batches(
 ) -> None:
     """Every pass of every batch, pass by pass: the second may read what the first has summed over all."""
     count = thread_count() if threads is None else threads
-    cut = [Chunks(batch.sizes, batch.rows) for batch, _ in work] if chunks is None else chunks
+    cut = [Chunks(batch.sizes, batch.rows, batch.dims) for batch, _ in work] if chunks is None else chunks
     elements = float(sum(int(batch.sizes.sum()) for batch, _ in work))
     for batch, passes in work:
         if passes:
-            first = _first_total(batch, passes)
-            batch.hypers[:, first - COUNTS] = batch.sizes
-            batch.hypers[:, first - 1] = elements
+            counts = _first_total(batch, passes) - COUNTS
+            if batch.dims is not None:
+                counts -= LINE_COUNTS
+                batch.hypers[:, counts + COUNTS : counts + COUNTS + LINE_COUNTS] = batch.dims
+            batch.hypers[:, counts] = batch.sizes
+            batch.hypers[:, counts + 1] = elements
     for number in range(max((len(passes) for _, passes in work), default=0)):
         over_all: defaultdict[str, list[tuple[Batch, int]]] = defaultdict(list)
         for (batch, passes), pieces in zip(work, cut, strict=True):
@@ -57,22 +61,25 @@ def _first_total(batch: Batch, passes: Sequence[Reduction]) -> int:
 
 
 def _reduce(batch: Batch, reduction: Reduction, first: int, threads: int, chunks: Chunks) -> None:
-    prepare, sums = (kernel.compiled for kernel in reduction.pair)
-    scalars = np.empty((batch.t.size, reduction.scalar_count))
-    prepare(batch.hypers, batch.t, batch.direction, batch.scalar_states, scalars)
+    sums = reduction.pair[1].compiled
+    scalars = prepared(reduction.pair[0], batch, reduction.scalar_count)
     width = len(reduction.totals)
     addresses, table = batch.addresses, chunks.table
     partials = np.empty((table.shape[0], width))
+    columns = None if batch.dims is None else ColumnSums(reduction.columns, chunks)
+    places = () if columns is None else (columns.starts,)
 
     def work(start: int, end: int) -> None:
-        scratch = np.empty(width * BLOCK)
-        sums(addresses, table, start, end, scalars, np.uint64(scratch.ctypes.data), partials)
+        scratch = np.empty((width if columns is None else MAX_SUMS) * BLOCK)
+        sums(addresses, table, start, end, scalars, np.uint64(scratch.ctypes.data), partials, *places)
 
     ranges = chunks.ranges(threads)
     if len(ranges) > 1:
         run_ranges(work, ranges)
     elif ranges:
         work(*ranges[0])
+    if columns is not None:
+        columns.finish(batch, chunks)
     found = np.zeros((batch.sizes.size, width))
     _by_tensor.compiled(table, partials, found)
     batch.hypers[:, [first + total.column for total in reduction.totals]] = found

@@ -15,8 +15,9 @@ from numba import types
 from numpy.typing import NDArray
 
 from optdsl.runtime.batch import Batch
-from optdsl.runtime.launch import Chunks, launch
-from optdsl.runtime.layout import KernelPair, Reduction, Variant
+from optdsl.runtime.launch import Chunks
+from optdsl.runtime.layout import KernelPair, Reduction, Variant, Vector
+from optdsl.runtime.lines import buffers, compile_lines, update_lines
 from optdsl.runtime.numba_kernel import compiled, f32, f64, read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.reduce import compile_passes, reduce_batches
 
@@ -34,12 +35,14 @@ NUMBER_WIDTHS = (0, 4, 8)
 class Table:
     """T tensors, B buffers, K scalar states.
 
-    addresses   (T, B) uint64     a buffer's first element, columns as `variant.buffers`
+    addresses   (T, B) uint64     a buffer's first element, columns as `variant.buffers`; on return, with
+                                  more behind them for what a variant reduces over rows and columns
     sizes       (T,) int64        elements
     numbers_at  (T, 1 + K) uint64 where the step counter and the scalar states are
     widths      (T, 1 + K) int64  their bytes, of `NUMBER_WIDTHS`
     times       (T,) float64      the step to take, for tensors whose counter is not kept
     groups      (T,) int64        the group of each tensor
+    dims        (T, 2) int64      rows and columns, for variants that reduce over them
     """
 
     variant: Variant
@@ -52,6 +55,8 @@ class Table:
     groups: NDArray[np.int64]
     query: KernelPair | None = None
     reductions: tuple[Reduction, ...] = ()
+    vectors: tuple[Vector, ...] = ()
+    dims: NDArray[np.int64] | None = None
     batch: Batch = field(init=False)
     chunks: Chunks = field(init=False)
 
@@ -64,13 +69,20 @@ class Table:
         self._states = np.empty((count, scalars))
         self._count = np.zeros(1, np.int64)
         self._hypers: NDArray[np.float64] | None = None
-        self.chunks = Chunks(self.sizes, self._rows)
+        if not self.variant.reduced:
+            self.dims = None
+        if self.dims is not None:
+            added, self._memory = buffers(self.sizes, self.dims, self.variant.reduced)
+            self.addresses = np.hstack((self.addresses, added))
+        self.chunks = Chunks(self.sizes, self._rows, self.dims)
 
     def compile(self) -> None:
         """Everything that a step runs, so that nothing fails after the first write."""
         for kernel in (*self.pair, *(self.query or ()), _gather, _scatter):
             kernel.compiled  # noqa: B018
         compile_passes(self.reductions)
+        if self.dims is not None:
+            compile_lines(self.vectors)
 
     def gather(self, hypers: NDArray[np.float64], direction: NDArray[np.float64]) -> None:
         """Reads counters and scalar states, and makes this step's batch.
@@ -94,11 +106,13 @@ class Table:
             t=self._t[:n],
             direction=self._direction[:n],
             scalar_states=self._states[:n],
+            dims=self.dims,
         )
 
     def run(self, pair: KernelPair, threads: int) -> None:
         """A kernel over the gathered batch; the scalar states of the batch are new afterwards."""
-        launch(*pair, self.batch, self.variant.scalar_count, threads, self.chunks)
+        vectors = self.vectors if pair is self.pair else ()
+        update_lines(pair, vectors, self.batch, self.variant.scalar_count, threads, self.chunks)
 
     def scatter(self) -> None:
         """Counters and scalar states go back to memory."""

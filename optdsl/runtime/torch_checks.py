@@ -41,8 +41,8 @@ def check_gradient(g: Tensor, p: Tensor, what: str) -> None:
         )
 
 
-def check_state(s: object, p: Tensor, what: str) -> Tensor:
-    """The state as a tensor that is like its parameter."""
+def check_state(s: object, p: Tensor, shape: tuple[int, ...], what: str) -> Tensor:
+    """The state as a tensor of that shape that is otherwise like its parameter."""
     if not isinstance(s, Tensor):
         raise TypeError(f"{what} is a {type(s).__name__}, not a tensor; clear the state")
     if s.layout != torch.strided:
@@ -50,9 +50,11 @@ def check_state(s: object, p: Tensor, what: str) -> Tensor:
     _check_kind(s, what, "move it with .cpu()")
     if s.dtype != p.dtype:
         raise TypeError(f"{what} is {_name(s.dtype)} and the parameter {_name(p.dtype)}; convert the state")
-    if s.shape != p.shape:
-        shapes = tuple(s.shape), tuple(p.shape)
-        raise ValueError(f"{what} has shape {shapes[0]} and the parameter {shapes[1]}; clear the state")
+    if s.shape != shape:
+        wanted = (
+            f"the parameter {shape}" if s.shape == p.shape or shape == p.shape else f"should have {shape}"
+        )
+        raise ValueError(f"{what} has shape {tuple(s.shape)} and {wanted}; clear the state")
     if memory_of(s).overlaps_itself:
         raise RuntimeError(f"{what} has elements that share memory (is it expanded?); clone() it")
     return s

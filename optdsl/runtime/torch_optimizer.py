@@ -125,4 +125,4 @@ class FusedOptimizer(torch.optim.Optimizer):
         for position, p in enumerate(group["params"]):
             if p in states:
                 what = f"parameter {position} of group {number}"
-                check_loaded_state(variant, p, states[p], group, what)
+                check_loaded_state(variant.of_rank(p.dim()), p, states[p], group, what)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from optdsl.runtime.hypers import Options
-from optdsl.runtime.layout import Layout, Variant
+from optdsl.runtime.layout import Layout, Variant, dims
 from optdsl.runtime.memory import Memory, Written
 from optdsl.runtime.table import Table, reduce_tables
 from optdsl.runtime.torch_checks import check_gradient, check_parameter, fits, memory_of
@@ -118,8 +118,9 @@ class Plan:
                 if not for_query:
                     check_gradient(g, p, what)
                 own = state.get(p, {})  # which makes no entry
-                complete = complete_state(layout, variant, p, own, hypers, what)
-                members.append(Member(p, None if for_query else g, number, what, variant, complete))
+                chosen = variant.of_rank(p.dim())
+                complete = complete_state(layout, chosen, p, own, hypers, what)
+                members.append(Member(p, None if for_query else g, number, what, chosen, complete))
         missing = [g is None for g in gradients]
         return cls(parameters, missing, [option.variant for option in options], members)
 
@@ -166,11 +167,14 @@ class Plan:
         widths = np.zeros_like(numbers_at, np.int64)
         for row, index in enumerate(indices):
             member = self.members[index]
-            model = self._model(member.p)
+            model = self._model(member.p, by_rows=bool(variant.reduced))
             addresses[row, 0] = model.data_ptr()
             addresses[row, 1] = self._gradient_address(index, model, index in in_the_way)
-            for column, state in enumerate(member.state.elements, 2):
-                addresses[row, column] = self._place(state, model).data_ptr()
+            for column, (spec, state) in enumerate(
+                zip(variant.states, member.state.elements, strict=True), 2
+            ):
+                like = state.detach().contiguous() if spec.per else model
+                addresses[row, column] = self._place(state, like).data_ptr()
             for column, number in enumerate(member.state.numbers):
                 if number is not None:
                     numbers_at[row, column], widths[row, column] = number.data_ptr(), number.element_size()
@@ -180,6 +184,8 @@ class Plan:
             pair=variant.float32 if single else variant.float64,
             query=variant.query_float32 if single else variant.query_float64,
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
+            vectors=variant.vectors_float32 if single else variant.vectors_float64,
+            dims=np.array([dims(self.members[i].p.shape) for i in indices], np.int64),
             addresses=addresses,
             sizes=np.array([self.members[i].p.numel() for i in indices], np.int64),
             numbers_at=numbers_at,
@@ -191,8 +197,14 @@ class Plan:
         keys = (*step, *(state.key for state in (*variant.states, *variant.scalar_states)))
         return Part(table, np.array(indices, np.int64), keys)
 
-    def _model(self, p: Tensor) -> Tensor:
-        """What the kernel works on for `p`: itself, or a dense copy of the same shape."""
+    def _model(self, p: Tensor, *, by_rows: bool) -> Tensor:
+        """What the kernel works on for `p`: itself, or a dense copy of the same shape.
+
+        `by_rows`: the rows in memory have to be those of the tensor, whatever the order of its strides.
+        """
+        if by_rows:
+            like = torch.empty(p.shape, dtype=p.dtype)
+            return p if fits(p, p) and p.is_contiguous() else self._copy(p, like)
         if memory_of(p).dense and fits(p, p):
             return p
         return self._copy(p, torch.empty_like(p, memory_format=torch.preserve_format))

@@ -119,7 +119,8 @@ def complete_state(
     for spec in variant.states:
         if state.get(spec.key) is None:
             new[spec.key] = _initial(layout, spec, p, hypers)
-        elements.append(check_state({**state, **new}[spec.key], p, f"state {spec.key} of {what}"))
+        found = {**state, **new}[spec.key]
+        elements.append(check_state(found, p, spec.shape(tuple(p.shape)), f"state {spec.key} of {what}"))
     numbers: list[Tensor | None] = [None]
     if variant.keeps_step:
         if began and variant.uses_time and state.get(STEP) is None:
@@ -155,7 +156,8 @@ def check_loaded_state(
         raise ValueError(f"the loaded state of {what} lacks {', '.join(missing)}; nothing was loaded")
     for spec in variant.states:
         if state.get(spec.key) is not None:
-            check_state(state[spec.key], p, f"the loaded state {spec.key} of {what}")
+            shape = spec.shape(tuple(p.shape))
+            check_state(state[spec.key], p, shape, f"the loaded state {spec.key} of {what}")
     for key in (STEP, *(spec.key for spec in variant.scalar_states)):
         if state.get(key) is not None:
             _number(state[key], key, {}, what)
@@ -177,6 +179,8 @@ def _initial(layout: Layout, spec: State, p: Tensor, hypers: tuple[float, ...]) 
         return p.detach().clone(memory_format=torch.preserve_format)
     value = _initial_value(layout, spec, hypers)
     model = p.detach()
+    if spec.per:
+        return torch.full(spec.shape(tuple(p.shape)), value, dtype=p.dtype)
     if value == 0.0:
         return torch.zeros_like(model, memory_format=torch.preserve_format)
     return torch.full_like(model, value, memory_format=torch.preserve_format)

@@ -18,7 +18,8 @@ from optdsl.language.optimizer import Number, Optimizer, Ref, Role, Shape
 from optdsl.language.reductions import totals
 from optdsl.language.specialise import flag_settings
 from optdsl.runtime.batch import Batch
-from optdsl.runtime.layout import COUNTS
+from optdsl.runtime.layout import COUNTS, LINE_COUNTS
+from optdsl.runtime.lines import buffers
 
 Setting = tuple[str, tuple[tuple[str, bool], ...]]
 
@@ -69,11 +70,24 @@ class Data:
 
 
 def element_states(optimizer: Optimizer) -> list[str]:
-    return [state.name for state in optimizer.states if state.shape is Shape.ELEMENT]
+    """And those with a value for each row or column."""
+    return [state.name for state in optimizer.states if state.shape > Shape.TENSOR]
 
 
 def scalar_states(optimizer: Optimizer) -> list[str]:
-    return [state.name for state in optimizer.states if state.shape is not Shape.ELEMENT]
+    return [state.name for state in optimizer.states if state.shape <= Shape.TENSOR]
+
+
+def line_sums(optimizer: Optimizer) -> list[str]:
+    """ "rows" or "cols" for each reduction over columns or rows."""
+    return [t.reduction.shape.name.lower() for t in totals(optimizer.lines) if t.of_lines]
+
+
+def dims_of(size: int) -> tuple[int, int]:
+    """Rows and columns of a matrix, or of each of some, with so many elements."""
+    columns = next((n for n in (37, 16, 5, 3, 2) if size % n == 0), 1)
+    rows = next((n for n in (41, 7, 4, 2) if size // columns % n == 0), size // columns)
+    return rows, columns
 
 
 def initial_data(optimizer: Optimizer, sizes: list[int], storage: Type, rows: int, seed: int = 0) -> Data:
@@ -85,11 +99,16 @@ def initial_data(optimizer: Optimizer, sizes: list[int], storage: Type, rows: in
 
     def start(name: str, theta: NDArray[Any]) -> NDArray[Any]:
         (state,) = (state for state in optimizer.states if state.name == name)
+        like = theta
+        if state.shape is not Shape.ELEMENT:
+            rows, columns = dims_of(theta.size)
+            count = theta.size // max(columns if state.shape is Shape.ROWS else rows, 1)
+            like = np.empty(count, theta.dtype)
         match state.initial:
             case Number(value=value):
-                return np.full_like(theta, float(value))
+                return np.full_like(like, float(value))
             case Ref(role=Role.HYPER, name=hyper):
-                return np.full_like(theta, hypers[hyper])
+                return np.full_like(like, hypers[hyper])
             case _:
                 return theta.copy()
 
@@ -104,7 +123,7 @@ def initial_data(optimizer: Optimizer, sizes: list[int], storage: Type, rows: in
     scalars = np.array(
         [
             [float(state.initial.value) if isinstance(state.initial, Number) else hypers[state.initial.name]  # type: ignore[union-attr]
-             for state in optimizer.states if state.shape is not Shape.ELEMENT]
+             for state in optimizer.states if state.shape <= Shape.TENSOR]
         ]
         * rows
     ).reshape(rows, -1)  # fmt: skip
@@ -129,19 +148,29 @@ def hyper_rows(optimizer: Optimizer, rows: int) -> NDArray[np.float64]:
 def run(step: Step, optimizer: Optimizer, data: Data, hypers: NDArray[np.float64], t: int) -> None:
     """One step of a backend on the data, in place; tensor i uses row i modulo the number of rows."""
     names = ["theta", "g", *element_states(optimizer)]
-    addresses = [[tensor[name].ctypes.data for name in names] for tensor in data.arrays]
-    if extra := len(totals(optimizer.lines)):  # a row for each tensor, with columns for counts and totals
+    found = [[tensor[name].ctypes.data for name in names] for tensor in data.arrays]
+    addresses = np.array(found, np.uint64).reshape(len(data.arrays), len(names))
+    sizes = np.array([tensor["theta"].size for tensor in data.arrays], np.int64)
+    dims = None
+    lines = line_sums(optimizer)
+    if lines:
+        dims = np.array([dims_of(size) for size in sizes.tolist()])
+        sums, _memory = buffers(sizes, dims, lines)
+        addresses = np.hstack((addresses, sums))
+    if reduced := totals(optimizer.lines):  # a row for each tensor, with columns for counts and totals
         each = hypers[np.arange(len(data.arrays)) % len(hypers)]
-        hypers = np.hstack([each, np.full((len(data.arrays), COUNTS + extra), np.nan)])
+        extra = (COUNTS + LINE_COUNTS if lines else COUNTS) + len(reduced) - len(lines)
+        hypers = np.hstack([each, np.full((len(data.arrays), extra), np.nan)])
     rows = len(hypers)
     step(
         Batch(
-            addresses=np.array(addresses, np.uint64).reshape(len(data.arrays), len(names)),
-            sizes=np.array([tensor["theta"].size for tensor in data.arrays], np.int64),
+            addresses=addresses,
+            sizes=sizes,
             rows=np.arange(len(data.arrays), dtype=np.int64) % rows,
             hypers=hypers,
             t=np.full(rows, float(t)),
             direction=np.ones(rows),
             scalar_states=data.scalar_states,
+            dims=dims,
         )
     )

@@ -19,6 +19,7 @@ from optdsl.backend import Backend, Program, Step
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Type
 from optdsl.language import float64
+from optdsl.language.inputs import INPUTS, inputs_by_shape
 from optdsl.language.operators import INFIX, OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import (
     Age,
@@ -106,7 +107,7 @@ def exact_steps(
     elements: Sequence[Mapping[str, Any]],
     dims: tuple[int, int] | None = None,
 ) -> list[dict[str, Any]]:
-    """The same for all elements of one tensor, each given by its `theta`, `g` and states.
+    """The same for all elements of one tensor, each given by its `theta`, `g`, states and inputs.
 
     dims: the rows and columns of its matrices; None for a vector.
     """
@@ -116,7 +117,8 @@ def exact_steps(
         tensor: Tensors = []
         for element in elements:
             old = {(name, Age.OLD): mpmath.mpf(value) for name, value in element.items()}
-            tensor.append({**given, **old, ("g", Age.NOW): mpmath.mpf(element["g"])})
+            now = {(name, Age.NOW): mpmath.mpf(element[name]) for name in ("g", *optimizer.inputs)}
+            tensor.append({**given, **old, **now})
         for line in optimizer.lines:
             for reduction in _reductions(line):
                 groups: dict[object, Tensors] = {}
@@ -182,7 +184,9 @@ class Reference:
                 for row, own in zip(batch.rows.tolist(), arrays, strict=True):
                     values = dict(rows[row])
                     values |= {(name, Age.OLD): array.astype(np.float64) for name, array in own.items()}
-                    values["g", Age.NOW] = values["direction", Age.NOW] * values["g", Age.OLD]
+                    _, arrays_given = inputs_by_shape(optimizer.inputs)
+                    for name in ("g", *arrays_given):
+                        values[name, Age.NOW] = values["direction", Age.NOW] * values[name, Age.OLD]
                     tensors.append(values)
                 if phase == "query":
                     _query(optimizer, tensors, arrays)
@@ -197,6 +201,9 @@ def _row(optimizer: Optimizer, batch: Batch, row: int) -> Values:
     hypers = {hyper.name: batch.hypers[row, i] for i, hyper in enumerate(optimizer.hypers)}
     values = _inputs(optimizer, hypers, batch.t[row])
     values["direction", Age.NOW] = batch.direction[row]
+    numbers, _ = inputs_by_shape(optimizer.inputs)
+    for column, name in enumerate(numbers, len(hypers)):
+        values[name, Age.NOW] = batch.direction[row] * batch.hypers[row, column]
     for i, state in enumerate(_numbers(optimizer)):
         values[state.name, Age.OLD] = batch.scalar_states[row, i]
     return values
@@ -212,6 +219,8 @@ def _arrays(
 ) -> dict[str, NDArray[Any]]:
     shapes = {"theta": Shape.ELEMENT, "g": Shape.ELEMENT}
     shapes |= {state.name: state.shape for state in optimizer.states if state.shape > Shape.TENSOR}
+    _, inputs = inputs_by_shape(optimizer.inputs)
+    shapes |= dict.fromkeys(inputs, Shape.ELEMENT)
     arrays = {}
     for column, (name, shape) in enumerate(shapes.items()):
         elements = int(batch.sizes[tensor])
@@ -247,7 +256,7 @@ def _update(
             NUMPY.run((line,), values)
     for tensor, (values, own) in enumerate(zip(tensors, arrays, strict=True)):
         for name, array in own.items():
-            if name != "g":
+            if (name, Age.NEW) in values:
                 array[:] = np.broadcast_to(values[name, Age.NEW], array.shape)
         for i, state in enumerate(_numbers(optimizer)):
             batch.scalar_states[batch.rows[tensor], i] = values[state.name, Age.NEW]
@@ -322,6 +331,7 @@ def describe(optimizer: Optimizer, phase: str) -> str:
         alias = f" as {hyper.alias.name}" if hyper.alias else ""
         index = f"[{hyper.alias.index}]" if hyper.alias and hyper.alias.index is not None else ""
         lines.append(f"hyper {hyper.name} = {_number(hyper.default)} in {hyper.domain}{alias}{index}")
+    lines += [f"input {name}: {INPUTS[name].shape.name.lower()}" for name in optimizer.inputs]
     for flag in optimizer.flags:
         lines.append(f"flag {flag.name} = {str(flag.default).lower()}")
     for state in optimizer.states:

@@ -12,6 +12,7 @@ from optdsl.checks.context import Context
 from optdsl.checks.lints import Lint, dtype_lints
 from optdsl.checks.verdict import Outcome, Verdict
 from optdsl.diagnostics import Source
+from optdsl.facts import state_bytes
 from optdsl.kernel.ir import Access, Precision, Type
 from optdsl.language import maths
 from optdsl.language.objective import Objective
@@ -120,7 +121,7 @@ def _cost(optimizer: Optimizer) -> Iterator[str]:
         kernels = [program.update] + ([program.query] if program.query else [])
         reads = sum(buffer.access is not Access.WRITE for kernel in kernels for buffer in kernel.buffers)
         writes = sum(buffer.access is not Access.READ for kernel in kernels for buffer in kernel.buffers)
-        state = 4 * (len(program.update.buffers) - 2)
+        state = state_bytes(optimizer, setting)
         flags = ", ".join(flag for flag, value in setting.items() if value)
         yield f"  state {state} B, traffic {4 * (reads + writes)} B a step" + (
             f" (with {flags})" if flags else ""

@@ -11,6 +11,7 @@ from optdsl.console import table
 from optdsl.driver import front
 from optdsl.driver import meaning as load_meaning
 from optdsl.files import library_names, names_in, objective_names, read_library
+from optdsl.language.inputs import INPUTS
 from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Alias, Optimizer, Shape, State
 from optdsl.language.parts import Part
@@ -127,6 +128,10 @@ def describe(spec: Optimizer | Part, flags: Mapping[str, bool]) -> str:
             used = str(_bytes(state)) if state.name in {k.name for k in kept} else "not kept with these flags"
             states.append((state.name, state.shape.name.lower(), state.alias or state.name, used))
         parts.append(table(states))
+    if optimizer.inputs:
+        given = [("input", "shape", "given to step")]
+        given += [(name, INPUTS[name].shape.name.lower(), INPUTS[name].what) for name in optimizer.inputs]
+        parts.append(table(given))
     if own := [flag for flag in optimizer.flags if flag.rank is None]:
         rows = [("flag", "default", "chosen", called)]
         for flag in own:

@@ -14,6 +14,7 @@ import pytorch_optimizer as po
 import torch
 from pytorch_optimizer.base.optimizer import BaseOptimizer
 
+import optdsl
 from tests.support import parity, peers
 from tests.support.programs import meaning
 from tests.support.race import Case, Stepper, Transcribed, differences
@@ -243,3 +244,23 @@ def test_a_difference_is_seen() -> None:
     case = next(case for case in CASES if case.spec == "aggmo")
     changed = Case(case.spec, case.peer, case.make, {**case.ours, "lr": 1e-3 * (1 + 1e-9)}, case.theirs)
     assert max(row.difference for row in differences(changed) if row.dtype is torch.float64) > 1e-12
+
+
+def test_adahessian() -> None:
+    """Given the same estimates of the Hessian's diagonal; its step is handed them as `hessian`."""
+    random = torch.Generator().manual_seed(0)
+    shapes = ((), (7,), (5, 3), (2, 3, 4))
+    mine = [torch.nn.Parameter(torch.randn(s, generator=random, dtype=torch.float64)) for s in shapes]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in mine]
+    options: dict[str, Any] = {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}
+    ours = optdsl.torch.load("adahessian")(mine, **options)
+    peer = po.AdaHessian(theirs, **options, weight_decouple=True)
+    for _ in range(200):
+        given = [torch.randn(s, generator=random, dtype=torch.float64) for s in shapes]
+        for p, q in zip(mine, theirs, strict=True):
+            p.grad = torch.randn(p.shape, generator=random, dtype=torch.float64)
+            q.grad = p.grad.clone()
+        ours.step(hvp=given)
+        peer.step(hessian=given)
+    for p, q in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-12)

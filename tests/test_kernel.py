@@ -73,15 +73,16 @@ def test_every_pass_keeps_the_meaning(setting: Setting, precision: Precision) ->
     assert len(forms) == 1 + len(PASSES)
     with mpmath.workprec(200):
         for t, values, hypers in points(optimizer):
+            given = dict.fromkeys(optimizer.inputs, mpmath.mpf(1))
             states = {state.name: values[state.name] for state in optimizer.states}
-            expected = exact_step(optimizer, hypers, t, values["theta"], values["g"], states)
+            expected = exact_step(optimizer, hypers, t, values["theta"], values["g"], states | given)
             scalars = {state: values[state] for state in programs.scalar_states(optimizer)}
             for form, kernels in forms.items():
-                # of the tensor with this one element: the counts are 1, and the sums are its summands
+                # of the tensor with this one element: inputs and counts are 1, and the sums are its summands
                 columns = dict.fromkeys(kernels[-1].hypers[len(hypers) :], mpmath.mpf(1))
                 by_name = {kernel.name: kernel for kernel in kernels}
                 for kernel in (by_name[each.name] for each in updating):
-                    found = run_kernel(kernel, {**hypers, **columns}, t, values, scalars)
+                    found = run_kernel(kernel, {**hypers, **columns}, t, values | given, scalars)
                     columns |= {name: found.pop(name) for name in columns if name in found}
                 kept = {each.name for each in kernel.buffers if each.access is Access.READ} & states.keys()
                 found |= {name: values[name] for name in kept}

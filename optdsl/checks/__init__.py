@@ -16,6 +16,7 @@ from optdsl.checks.catalogue import (
     CLAIMS,
     ESTIMATES,
     NAMES_ANOTHER,
+    TAKES_INPUTS,
     Lookup,
     NoSpecError,
     find,
@@ -63,11 +64,10 @@ def check_defaults(optimizer: Optimizer, names: Iterable[str] = tuple(CHECKS)) -
     """One verdict per check: that of the first setting of the flags which is not proved, if any."""
     contexts = [(setting, Context(specialise(optimizer, setting))) for setting in flag_settings(optimizer)]
     for name in names:
-        place = CHECKS[name]
         verdicts: list[Verdict] = []
         for setting, context in contexts:
             where = ", ".join(flag for flag, value in setting.items() if value)
-            for verdict in _guarded(partial(_default, place, context), name):
+            for verdict in _guarded(partial(_default, name, context), name):
                 summary = f"{verdict.summary} (with {where})" if where else verdict.summary
                 verdicts.append(replace(verdict, claim=name, summary=summary))
         yield min(verdicts, key=lambda verdict: _GRAVITY[verdict.outcome])
@@ -106,12 +106,23 @@ def _lines_of(optimizer: Optimizer) -> set[str]:
     return {line.target.name for line in (*optimizer.query_lines, *optimizer.lines)}
 
 
-def _default(place: str, context: Context) -> tuple[Verdict, ...]:
-    return tuple(find(place)(context))
+def _default(name: str, context: Context) -> tuple[Verdict, ...]:
+    return _inputs_in_the_way(name, context) or tuple(find(CHECKS[name])(context))
+
+
+def _inputs_in_the_way(kind: str, context: Context) -> tuple[Verdict, ...]:
+    """Unknown, where a spec reads what this kind of check knows nothing of."""
+    inputs = context.optimizer.inputs
+    if not inputs or kind in TAKES_INPUTS:
+        return ()
+    residual = f"not decided where a step reads what it is given: {', '.join(inputs)}"
+    return (Verdict(kind, Outcome.UNKNOWN, residual=residual),)
 
 
 def _estimates(run: bool, claim: syntax.Claim, context: Context) -> tuple[Verdict, ...]:
     kind = kind_of(claim)
+    if kind in ESTIMATES and (in_the_way := _inputs_in_the_way(kind, context)):
+        return in_the_way
     if kind not in ESTIMATES:
         residual = f"this cannot be estimated; there are {', '.join(sorted(ESTIMATES))}"
         return (Verdict("", Outcome.UNKNOWN, residual=residual),)
@@ -126,7 +137,7 @@ def _claims(lookup: Lookup | None, claim: syntax.Claim, context: Context) -> tup
 def _claim(claim: syntax.Claim, context: Context, lookup: Lookup | None) -> Verdict:
     kind = kind_of(claim)
     if kind in CHECKS:
-        verdicts = _default(CHECKS[kind], context)
+        verdicts = _default(kind, context)
         return min(verdicts, key=lambda verdict: _GRAVITY[verdict.outcome])
     if kind in ESTIMATES:
         residual = f"it is found numerically, and never proved: write `estimate {kind}(...)`"
@@ -134,17 +145,35 @@ def _claim(claim: syntax.Claim, context: Context, lookup: Lookup | None) -> Verd
     if kind not in CLAIMS:
         known = ", ".join(sorted({*CLAIMS, *CHECKS}))
         return Verdict("", Outcome.UNKNOWN, residual=f"there is no claim of this form; there are {known}")
+    if in_the_way := _inputs_in_the_way(kind, context):
+        return in_the_way[0]
     function = find(CLAIMS[kind])
     if kind not in NAMES_ANOTHER:
         found: Verdict = function(claim, context)
         return found
     if lookup is None:
         return Verdict("", Outcome.UNKNOWN, residual="the other spec cannot be looked up here")
+
+    def other(name: str) -> Optimizer:
+        found = lookup(name)
+        if in_the_way := _inputs_in_the_way(kind, Context(found)):
+            raise _RefusedError(in_the_way[0])
+        return found
+
     try:
-        related: Verdict = function(claim, context, lookup)
+        related: Verdict = function(claim, context, other)
     except NoSpecError as error:
         return Verdict("", Outcome.UNKNOWN, residual=f"there is no spec `{error}`")
+    except _RefusedError as error:
+        return error.verdict
     return related
+
+
+class _RefusedError(Exception):
+    """Another spec that a claim names is not one for this kind of claim."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
 
 
 def _guarded(run: Callable[[], tuple[Verdict, ...]], claim: str) -> tuple[Verdict, ...]:

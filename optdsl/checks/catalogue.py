@@ -58,6 +58,14 @@ ESTIMATES: dict[str, str] = {
 NAMES_ANOTHER = frozenset(("reduces", "equivalent", "same_oracle"))
 
 
+TAKES_INPUTS = frozenset(
+    "well_defined fixed_point decay_direction idle_step units unit nonnegative nondecreasing".split()
+)
+"""Rows that are right for specs with inputs, which are new in every step and can be anything; the others
+take for granted that a step is given nothing but the gradient.
+"""
+
+
 def find(place: str) -> Any:
     """The function of a row."""
     module, name = place.split(":")

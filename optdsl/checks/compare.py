@@ -159,6 +159,9 @@ def _settings(a: Optimizer, b: Optimizer) -> Iterator[dict[str, Fraction]]:
 
 def _verdict(a: Optimizer, b: Optimizer) -> Verdict:
     claim = f"{a.name} = {b.name}"
+    if set(a.inputs) != set(b.inputs):
+        residual = "their steps are given different things: one reads what the other does not"
+        return Verdict(claim, Outcome.UNKNOWN, residual=residual)
     witness = _parting(a, b)
     if witness is not None:
         return Verdict(claim, Outcome.REFUTED, "the parameters part", witness=witness)
@@ -243,7 +246,7 @@ def _parting(a: Optimizer, b: Optimizer) -> Witness | None:
             assert not isinstance(x, bool)
             assert not isinstance(y, bool)
             if surely_different(x, y):
-                shown = {name: hypers[name] for name in hypers_b}
+                shown = {name: hypers[name] for name in hypers_b} | dict.fromkeys(a.inputs, Fraction(1))
                 gradients = GRADIENTS[:step] if oracle is _given else ()
                 where = "" if oracle is _given else " on the loss theta^2 from theta[0] = 1"
                 return Witness(shown, gradients, f"theta[{step}] = {show(x)}{where}", show(y))

@@ -13,6 +13,7 @@ Run = list[dict[Key, Value]]
 Found = tuple[dict[str, Fraction], tuple[Fraction, ...], Run]
 
 _GRADIENTS = (Fraction(0), Fraction(1), Fraction(-2), Fraction(2), Fraction(1, 2))
+_INPUTS = (Fraction(1), Fraction(0), Fraction(-2))
 _LENGTHS = (1, 2)
 _LONG = (
     (Fraction(1), Fraction(0), Fraction(0)),
@@ -29,7 +30,18 @@ def sequences() -> Iterator[tuple[Fraction, ...]]:
 
 
 def hyper_points(context: Context) -> Iterator[dict[str, Fraction]]:
-    """The defaults, then halves where they are allowed, then the ends of domains that are closed."""
+    """The defaults, then halves where they are allowed, then the ends of domains that are closed; each with
+    a few values of the inputs, the same in every step of a run.
+    """
+    given = context.optimizer.inputs
+    for point in _hyper_points(context):
+        for value in _INPUTS if given else ():
+            yield {**point, **dict.fromkeys(given, value)}
+        if not given:
+            yield point
+
+
+def _hyper_points(context: Context) -> Iterator[dict[str, Fraction]]:
     yield dict(context.defaults)
     for nice in (Fraction(1, 2), Fraction(1)):
         yield {

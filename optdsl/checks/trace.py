@@ -245,6 +245,8 @@ def replay(
 ) -> list[dict[Key, Value]]:
     """Every quantity of every step of a run: `run[0][("m", Age.NEW)]` is m[1].
 
+    `hypers` may hold inputs too, which are 1 where it does not.
+
     `gradients` are given one for each step, or by an oracle (then with `steps`) at the point where the
     spec takes them. Raises `IllDefinedError` and `UndecidedError`.
     """
@@ -252,6 +254,8 @@ def replay(
     count = steps if steps is not None else len(gradients)  # type: ignore[arg-type]
     values: dict[Key, Value] = {(name, Age.NOW): value for name, value in hypers.items()}
     values[THETA] = theta
+    for name in optimizer.inputs:  # the same in every step: that too is a run
+        values.setdefault((name, Age.NOW), Fraction(1))
     for state in optimizer.states:
         match state.initial:
             case Number(value=value):

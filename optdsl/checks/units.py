@@ -16,6 +16,7 @@ from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import GRADIENT, THETA, TIME, Arithmetic, Key, inputs, key_of, run_step, value_of
 from optdsl.diagnostics import Span
 from optdsl.language import syntax
+from optdsl.language.inputs import INPUTS
 from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Age, Apply, Ref, references
 
@@ -179,6 +180,9 @@ def infer(context: Context) -> tuple[Units, dict[Key, Unit]]:
     values[THETA] = Unit(p, {})
     values[GRADIENT] = Unit({"": Fraction(-1)}, loss)
     values[TIME] = NONE
+    for name in optimizer.inputs:
+        p_power, loss_power = ({"": Fraction(power)} if power else {} for power in INPUTS[name].unit)
+        values[name, Age.NOW] = Unit(p_power, loss_power)
     for state in optimizer.states:  # a state that begins as a hyper has its unit
         if isinstance(state.initial, Ref):
             start = values.get((state.initial.name, state.initial.age))

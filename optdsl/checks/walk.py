@@ -53,8 +53,8 @@ def run_step(
 ) -> dict[Key, T]:
     """`values` with the result of every line added to it.
 
-    `values` holds the hypers, t, theta and the states (OLD) and g; `first` chooses the lines' cases for
-    the first step. The optimizer's flags are chosen (`specialise`).
+    `values` holds the hypers, t, theta and the states (OLD), g and the inputs; `first` chooses the lines'
+    cases for the first step. The optimizer's flags are chosen (`specialise`).
     """
     for line in optimizer.lines:
         values[key_of(line)] = arithmetic.evaluate(value_of(line, first=first), values)
@@ -76,5 +76,6 @@ def inputs(optimizer: Optimizer) -> list[Key]:
         TIME,
         THETA,
         GRADIENT,
+        *((name, Age.NOW) for name in optimizer.inputs),
         *((state.name, Age.OLD) for state in optimizer.states),
     ]

@@ -420,6 +420,20 @@ class ObjectiveIncomplete(Problem):
     choice: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoSuchInput(Problem):
+    """A step is given the gradient, and what is declared: `input loss`, `input hvp`. A number that is the
+    same in every step is a hyperparameter.
+    """
+
+    code = "OD221"
+    title = "a step is given no `{name}`"
+    label = "not an input"
+    advice = "there are {known}"
+    name: str
+    known: str
+
+
 # --- OD3xx: kinds and shapes ---------------------------------------------------------------------
 
 

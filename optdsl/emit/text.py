@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from optdsl import __version__
+from optdsl.language.inputs import INPUTS, inputs_by_shape
 from optdsl.language.optimizer import (
     Alias,
     Flag,
@@ -139,6 +140,9 @@ def layout_text(optimizer: Optimizer, variants: Iterable[tuple[tuple[bool, ...],
     lines = ["LAYOUT = Layout(", f'    name="{optimizer.name}",']
     lines += tuple_lines("hypers", [hyper_row(hyper) for hyper in optimizer.hypers], 1)
     lines += tuple_lines("flags", [flag_row(flag) for flag in optimizer.flags if flag.rank is None], 1)
+    if optimizer.inputs:
+        inputs = (f'Input("{name}", {INPUTS[name].shape is Shape.ELEMENT})' for name in optimizer.inputs)
+        lines += tuple_lines("inputs", list(inputs), 1)
     lines.append("    variants={")
     for setting, facts in variants:
         key = f"({', '.join(map(str, setting))}{',' if len(setting) == 1 else ''})"
@@ -186,7 +190,9 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
     element = [state for state in optimizer.states if state.shape > Shape.TENSOR]
     scalar = [state for state in optimizer.states if state.shape <= Shape.TENSOR]
     reads_time, has_first = _time_use(optimizer)
-    buffers = ", ".join(f'"{name}"' for name in ("theta", "g", *(state.name for state in element)))
+    _, arrays = inputs_by_shape(optimizer.inputs)
+    named = ("theta", "g", *(state.name for state in element), *arrays)
+    buffers = ", ".join(f'"{name}"' for name in named)
     lines = [f"{head}Variant(", f"            buffers=({buffers}),"]
     lines += tuple_lines("states", [state_row(state) for state in element], 3)
     lines += tuple_lines("scalar_states", [state_row(state) for state in scalar], 3)
@@ -288,6 +294,8 @@ def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[
             + ", ".join(state.alias or state.name for state in optimizer.states)
             + ".",
         ]
+    if optimizer.inputs:
+        text += ["", *(f"step(..., {name}=...): {INPUTS[name].what}" for name in optimizer.inputs)]
     text += ["", "Raises ValueError for a value outside of its domain, before anything changes."]
     escaped = [_printable(line).replace("\\", "\\\\").replace('"""', "'''") for line in text]
     return [f'    """{escaped[0]}', *(f"    {line}".rstrip() for line in escaped[1:]), '    """']

@@ -161,7 +161,8 @@ LINES = {Shape.ROWS: Loop.ROWS, Shape.COLS: Loop.COLS}
 
 @dataclass(frozen=True)
 class Kernel:
-    """`hypers` (with counts and totals), `t` and `scalar_states` are the prologue's inputs, all float64.
+    """`hypers` (with inputs, counts and totals), `t` and `scalar_states` are what the prologue reads, all
+    float64.
 
     `scalars` are the prologue's names that the phases read, in the order of their columns;
     `scalar_updates` says which prologue name is the new value of each scalar state.

@@ -14,7 +14,8 @@ What is decided here:
   just computed, in the compute type: it is rounded when it is stored, not before it is used.
 - `x^2`, `x^3` and `x^4` are products, `x^0.5` a square root and `x^-1` a division: IEEE rounds each of
   them at least as well as any `pow`, and only they vectorise. Every other power is `pow`.
-- The gradient is multiplied by `direction`, which is +1, or -1 to maximize: exact either way.
+- The gradient and the inputs are multiplied by `direction`, which is +1, or -1 to maximize: exact either
+  way.
 Not done here: hoisting, folding, common subexpressions, what a pass does not need (see `passes`).
 """
 
@@ -51,6 +52,7 @@ from optdsl.kernel.ir import (
 from optdsl.kernel.names import Namer
 from optdsl.kernel.walk import locals_in
 from optdsl.language import optimizer as meaning
+from optdsl.language.inputs import inputs_by_shape
 from optdsl.language.operators import OPERATORS, REDUCTIONS, Reduction
 from optdsl.language.optimizer import Age, Assign, Optimizer, Role, Shape
 from optdsl.language.reductions import Total, reductions_in, totals
@@ -124,8 +126,14 @@ class _Lowering:
         }
         self.lines = {self.sums[total.reduction]: total.reduction for total in found if total.of_lines}
         summed = (name for name in self.sums.values() if name not in self.lines)
-        self.hypers = (*hypers, *self.counts.values(), *summed)
+        numbers, self.arrays = inputs_by_shape(optimizer.inputs)
+        given = {name: self.namer.fresh(f"{name}_given") for name in numbers}
+        self.hypers = (*hypers, *given.values(), *self.counts.values(), *summed)
         self.scalar_names.update(self.hypers)
+        for name, column in given.items():
+            signed = Op("mul", (Local(DIRECTION, Type.F64), Local(column, Type.F64)), Type.F64)
+            self.prologue.append(Let(self._named(name, Age.NOW, name), signed))
+            self.scalar_names.add(self.names[name, Age.NOW])
         self.unknown: set[str] = set()
         self.summed: dict[str, ir.Total] = {}
         self.known: dict[str, str] = {}  # sums, and the prologue's names for what follows from them
@@ -138,7 +146,8 @@ class _Lowering:
         self._named("theta", Age.NEW, "theta")
         for name in ("theta", *(state.name for state in optimizer.states)):
             self._named(name, Age.OLD, f"{name}_old")
-        self._named("g", Age.NOW, "g")
+        for name in ("g", *self.arrays):
+            self._named(name, Age.NOW, name)
         self.scalar_states = tuple(self.names[state.name, Age.OLD] for state in scalar_states)
         self.scalar_updates = tuple(self.names[state.name, Age.NEW] for state in scalar_states)
         self.scalar_names.update(self.scalar_states)
@@ -203,12 +212,12 @@ class _Lowering:
         for buffer, local in self.loaded.items():
             value: Expr = Load(buffer, self._type(buffer))
             value = value if value.type is compute else Cast(value, compute)
-            if buffer == "g":
+            if buffer == "g" or buffer in self.arrays:
                 value = Op("mul", (self._scalar(DIRECTION), value), compute)
             loads.append(Let(local, value))
         body = (*loads, *self.body, *stores)
         read = {name for stmt in body for name in locals_in(stmt.value)}
-        columns = ("theta", "g", *(state.name for state in self.stored_states), *self.lines)
+        columns = ("theta", "g", *(state.name for state in self.stored_states), *self.arrays, *self.lines)
         loop = Loop.MATRIX if self.matrix else Loop.ELEMENTS
         return Kernel(
             name=name,
@@ -346,7 +355,7 @@ class _Lowering:
             return Local(name, Type.F64)
         if name in self.scalar_names:
             return self._scalar(name)
-        if ref.role is Role.GRAD or ref.age is Age.OLD:
+        if ref.role in (Role.GRAD, Role.INPUT) or ref.age is Age.OLD:
             self.loaded.setdefault(ref.name, name)
         return Local(name, self.precision.compute)
 

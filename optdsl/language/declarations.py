@@ -12,6 +12,7 @@ from optdsl.diagnostics import Label, Report, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.language import syntax
 from optdsl.language.constants import declared_constant
+from optdsl.language.inputs import INPUTS
 from optdsl.language.names import why_illegal
 from optdsl.language.optimizer import Age, Alias, Domain, Expr, Flag, Hyper, Number, Ref, Role, Shape, State
 from optdsl.language.printer import print_expr
@@ -36,7 +37,8 @@ def declare(statements: Iterable[syntax.Statement], scope: Scope) -> None:
 
 def _enter(statement: _D, declared: dict[str, _D], scope: Scope) -> None:
     name, span = statement.name, statement.name_span
-    if check_name(name, span, scope.report):
+    known = isinstance(statement, syntax.InputDecl) and name in INPUTS  # `hvp` is an operator's, too
+    if known or check_name(name, span, scope.report):
         if (first := scope.declaration(name)) is not None:
             scope.report.add(
                 problem.AlreadyDeclared(
@@ -182,6 +184,14 @@ def _alias(alias: syntax.Alias | None, report: Report) -> Alias | None:
     if alias is None or not check_name(alias.name, alias.span, report):
         return None
     return Alias(alias.name, alias.index)
+
+
+def check_inputs(scope: Scope) -> None:
+    """Each is one that a step can be given."""
+    for name, declared in scope.inputs.items():
+        if name not in INPUTS:
+            known = "; ".join(f"`{known}`, {row.what}" for known, row in INPUTS.items())
+            scope.report.add(problem.NoSuchInput(span=declared.name_span, name=name, known=known))
 
 
 def check_aliases(scope: Scope) -> None:

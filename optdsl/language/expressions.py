@@ -10,6 +10,7 @@ from optdsl.diagnostics import Label, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.language import syntax
 from optdsl.language.constants import literal
+from optdsl.language.inputs import INPUTS
 from optdsl.language.names import closest
 from optdsl.language.operators import (
     INFIX,
@@ -163,13 +164,13 @@ def _name(node: syntax.Name, scope: Scope) -> Expr | None:
         return Ref(Role.HYPER, name, span=span)
     if name in scope.flags:
         return Ref(Role.FLAG, name, kind=Kind.BOOL, span=span)
+    if name in scope.inputs and name in INPUTS:
+        return Ref(Role.INPUT, name, shape=INPUTS[name].shape, span=span)
     if name in scope.values:
         return Ref(Role.VALUE, name, shape=scope.shapes[name], span=span)
-    if name in scope.poisoned or name in scope.excused:
+    if name in scope.poisoned or name in scope.excused or name in scope.inputs:
         return None
-    if name in scope.inputs:
-        scope.report.add(problem.NotYet(span=span, what=f"the input `{name}`"))
-    elif name in ("theta", "g") or name in scope.states:
+    if name in ("theta", "g") or name in scope.states:
         new = name == "g" or name in scope.new
         choice = f"write `{name}[t]`" + (
             "" if name == "g" else f" for the new value, `{name}[t-1]` for the old"
@@ -253,11 +254,11 @@ def _refuse_time(node: syntax.At, scope: Scope, reason: str, choice: str) -> Non
 def _needless_index(node: syntax.At, scope: Scope) -> None:
     name = node.name
     kinds: dict[str, Container[str]] = {
-        "hyperparameter": scope.hypers,
-        "flag": scope.flags,
-        "input": scope.inputs,
+        "a hyperparameter": scope.hypers,
+        "a flag": scope.flags,
+        "an input": scope.inputs,
     }
-    what = next((f"`{name}` is a {kind}" for kind, names in kinds.items() if name in names), None)
+    what = next((f"`{name}` is {kind}" for kind, names in kinds.items() if name in names), None)
     if what is None and (name in scope.values or name in scope.later):
         what = f"`{name}` is a value of this step; to keep it, declare `state {name}[0] = 0`"
     if what is not None:

@@ -192,7 +192,8 @@ class Assign:
 class Optimizer:
     """The meaning of one `optimizer` definition.
 
-    `query` is where the gradient is taken, None for theta[t-1]; `lines` run from top to bottom.
+    `inputs` are names of `inputs.INPUTS`. `query` is where the gradient is taken, None for theta[t-1];
+    `lines` run from top to bottom.
     """
 
     name: str

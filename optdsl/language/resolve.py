@@ -12,7 +12,7 @@ from optdsl.diagnostics import catalogue as problem
 from optdsl.language import declarations, syntax
 from optdsl.language.constants import check_constants
 from optdsl.language.expressions import resolve_expr
-from optdsl.language.optimizer import Age, Assign, Expr, Optimizer, Ref, Role, Shape
+from optdsl.language.optimizer import Age, Assign, Expr, Optimizer, Ref, Role, Shape, references
 from optdsl.language.ranks import Block, rank_flags
 from optdsl.language.reductions import is_reduction
 from optdsl.language.scope import Declaration, Scope
@@ -59,8 +59,7 @@ class _Definition:
         hypers = [declarations.hyper(declared, self.report) for declared in scope.hypers.values()]
         flags = tuple(declarations.flag(declared, self.report) for declared in scope.flags.values())
         states = [declarations.state(declared, scope) for declared in scope.states.values()]
-        for declared in scope.inputs.values():
-            self.report.add(problem.NotYet(span=declared.span, what="an input"))
+        declarations.check_inputs(scope)
         declarations.check_aliases(scope)
         blocks = [Block(statement) for statement in body if isinstance(statement, syntax.When)]
         scope.elsewhere.update(name for block in blocks for names in block.partial for name in names)
@@ -291,8 +290,19 @@ class _Definition:
                 )
             )
             return
-        if any(is_reduction(part) for part in (point, *(each.value for each in self.lines))):
+        before = (point, *(each.value for each in self.lines))
+        if any(is_reduction(part) for part in before):
             self.report.add(problem.NotYet(span=line.span, what="a reduction before the gradient is taken"))
+            return
+        given = [ref for part in before for ref in references(part) if ref.role is Role.INPUT]
+        if given:
+            self.report.add(
+                problem.GradientPoint(
+                    span=line.span,
+                    reason=f"`{given[0].name}` is known only where the gradient is",
+                    also=(Label(given[0].span, "used here"),),
+                )
+            )
             return
         if not (isinstance(point, Ref) and point.role is Role.THETA and point.age is Age.OLD):
             self.query, self.query_lines = point, tuple(self.lines)

@@ -1,15 +1,16 @@
 """Shapes of states and values: how many numbers each of them is.
 
 In: the statements of a definition. Out: a shape for every name that is set. A name is as large as the
-largest thing that sets it: what reads `theta` or `g` has one value per element, what reads only hypers,
-`t` and such states has one per step, and a reduction of elements has one per tensor, one over all, or
-one per row or column; rows and columns together make elements.
+largest thing that sets it: what reads `theta`, `g` or an input of elements has one value per element, what
+reads only hypers, `t` and such states has one per step, and a reduction of elements has one per tensor, one
+over all, or one per row or column; rows and columns together make elements.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from optdsl.language import syntax
+from optdsl.language.inputs import INPUTS
 from optdsl.language.operators import REDUCTIONS, reduction_name
 from optdsl.language.optimizer import Shape
 
@@ -20,8 +21,12 @@ def infer_shapes(body: Iterable[syntax.Statement]) -> dict[str, Shape]:
     """The shape of every state and value; linear in the text, whatever reads whatever."""
     readers: defaultdict[str, set[tuple[str, Shape]]] = defaultdict(set)
     shapes: dict[str, Shape] = {}
+    given = dict(ROOTS)
     for statement in flattened(body):
         match statement:
+            case syntax.InputDecl(name=name):
+                given[name] = INPUTS[name].shape if name in INPUTS else Shape.ELEMENT
+                continue
             case syntax.StateDecl(name=name, initial=value):
                 pass
             case syntax.Assign(target=target, value=value):
@@ -31,8 +36,8 @@ def infer_shapes(body: Iterable[syntax.Statement]) -> dict[str, Shape]:
         shapes.setdefault(name, Shape.SCALAR)
         for read, limit in _reads(value, Shape.ELEMENT):
             readers[read].add((name, limit))
-    shapes |= ROOTS
-    waiting = list(ROOTS)
+    shapes |= given
+    waiting = list(given)
     while waiting:
         grown = waiting.pop()
         for reader, limit in readers[grown]:

@@ -42,6 +42,9 @@ def _declared(optimizer: Optimizer, scope: Scope, used: set[str], report: Report
         if hyper.name not in used | initial:
             span = scope.hypers[hyper.name].name_span
             report.add(problem.Unused(span=span, what="hyperparameter", name=hyper.name))
+    for given in optimizer.inputs:
+        if given not in used:
+            report.add(problem.Unused(span=scope.inputs[given].name_span, what="input", name=given))
     for flag in optimizer.flags:
         if flag.rank is None and flag.name not in used:
             report.add(problem.Unused(span=scope.flags[flag.name].name_span, what="flag", name=flag.name))

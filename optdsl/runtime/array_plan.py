@@ -78,7 +78,7 @@ def check_parameters(arrays: Sequence[Any], structure: Structure) -> None:
 
 
 def check_gradients(
-    found: Sequence[Any], arrays: Sequence[Array], structure: Structure
+    found: Sequence[Any], arrays: Sequence[Array], structure: Structure, word: str = "gradient"
 ) -> list[Array | None]:
     """As arrays of the right shapes. Raises `TypeError` and `ValueError`."""
     gradients: list[Array | None] = []
@@ -88,10 +88,10 @@ def check_gradients(
             continue
         g = np.asarray(g)
         if g.dtype.kind not in "fiu":
-            raise TypeError(f"the gradient of {structure.words(index)} is {g.dtype}, not real numbers")
+            raise TypeError(f"the {word} of {structure.words(index)} is {g.dtype}, not real numbers")
         if g.shape != array.shape:
             what = structure.words(index)
-            raise ValueError(f"the gradient of {what} has shape {g.shape} and the parameter {array.shape}")
+            raise ValueError(f"the {word} of {what} has shape {g.shape} and the parameter {array.shape}")
         gradients.append(g)
     return gradients
 
@@ -120,7 +120,7 @@ class ArrayPlan:
         }
         self._models: dict[int, Array] = {}
         self._copies: list[tuple[Array, Array]] = []
-        self._gradients: dict[int, Array] = {}  # keeps copies alive while a kernel reads them
+        self._kept: list[Array] = []  # keeps copies alive while a kernel reads them
         memories = [memory_of(arrays[i], structure.words(i)) for i in self._members]
         for i, state in self._states.items():
             memories += [memory_of(x, f"a state of {structure.words(i)}") for x in state.values()]
@@ -140,8 +140,8 @@ class ArrayPlan:
         for index, state in self._states.items():
             states[index] = state
 
-    def gather(self, options: Options) -> None:
-        hypers = np.array([options.hypers]).reshape(1, -1)
+    def gather(self, options: Options, numbers: tuple[float, ...]) -> None:
+        hypers = np.array([(*options.hypers, *numbers)]).reshape(1, -1)
         for table, _ in self._tables:
             table.compile()
             table.gather(hypers, np.array([options.direction]))
@@ -155,9 +155,11 @@ class ArrayPlan:
             table.run(table.query, threads)
         self._store_copies()
 
-    def run(self, gradients: Sequence[Array | None]) -> None:
+    def run(self, given: Mapping[str, Sequence[Array | None]]) -> None:
+        """`given` by the buffer: gradients (`g`), and inputs with one value per element."""
         threads = thread_count()
-        self._place_gradients(gradients)
+        for name, arrays in given.items():
+            self._place(self.variant.buffers.index(name), arrays)
         self._load_copies()
         reduce_tables((table for table, _ in self._tables), threads)
         for table, _ in self._tables:
@@ -165,7 +167,7 @@ class ArrayPlan:
         self._store_copies()
         for table, _ in self._tables:
             table.scatter()
-        self._gradients.clear()
+        self._kept.clear()
 
     def _table(self, indices: list[int]) -> Table:
         variant = self._variants[indices[0]]
@@ -177,7 +179,7 @@ class ArrayPlan:
         for row, i in enumerate(indices):
             state = self._states[i]
             model = self._models[i] = self._worked_on(self._arrays[i], i)
-            addresses[row, :2] = _address(model)  # the gradient's follows at each step
+            addresses[row] = _address(model)  # the gradient's follows at each step, and the inputs'
             for column, spec in enumerate(variant.states, 2):
                 addresses[row, column] = _address(self._worked_on(state[spec.key], i))
             keys = (STEP if variant.keeps_step else None, *(spec.key for spec in variant.scalar_states))
@@ -209,16 +211,16 @@ class ArrayPlan:
         self._copies.append((view, copy))
         return copy
 
-    def _place_gradients(self, gradients: Sequence[Array | None]) -> None:
+    def _place(self, column: int, arrays: Sequence[Array | None]) -> None:
         for table, indices in self._tables:
             for row, i in enumerate(indices):
-                g = gradients[i]
-                assert g is not None
-                view = g.transpose(self._order[i])
+                x = arrays[i]
+                assert x is not None
+                view = x.transpose(self._order[i])
                 if not self._fits(view, self._models[i].dtype):
                     view = np.array(view, self._models[i].dtype, order="C")
-                self._gradients[i] = view
-                table.addresses[row, 1] = _address(view)
+                self._kept.append(view)
+                table.addresses[row, column] = _address(view)
 
     def _fits(self, view: Array, dtype: np.dtype[Any]) -> bool:
         if view.dtype != dtype or not view.flags.c_contiguous or not view.flags.aligned:

@@ -17,11 +17,13 @@ MAX_SUMS = 8  # in one pass
 class Batch:
     """All parameter tensors of one dtype that are stepped together: T tensors, B buffers, R rows.
 
-    addresses      (T, B) uint64   first element of each buffer of each tensor, in `buffers` order
+    addresses      (T, B) uint64   first element of each buffer of each tensor, in `buffers` order: theta,
+                                   g, states, inputs
     sizes          (T,)   int64    elements per tensor; every buffer of a tensor has the same layout
     rows           (T,)   int64    which row of hyperparameters a tensor uses
-    hypers         (R, H) float64  in the kernel's order; behind them, for what reduces, the elements of
-                                   the tensor, of all, and a column for each total; then R = T, in order
+    hypers         (R, H) float64  in the kernel's order; behind them inputs of one number, then, for what
+                                   reduces, the elements of the tensor, of all, and a column for each
+                                   total; with these R = T, in order
     t              (R,)   float64  the step that is being taken, from 1
     direction      (R,)   float64  +1, or -1 to maximize
     scalar_states  (R, K) float64  old values on entry, new values on return

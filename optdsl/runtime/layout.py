@@ -16,7 +16,7 @@ THETA_0 = "theta[0]"
 """`State.initial` for a copy of the parameter as it is when the state is made."""
 
 COUNTS = 2
-"""Columns behind the hypers, before the totals: the elements of the tensor, and of all tensors."""
+"""Columns behind the hypers and inputs, before the totals: the elements of the tensor, and of all tensors."""
 
 LINE_COUNTS = 2
 """Columns behind these where rows and columns are reduced: how many of them a matrix has."""
@@ -51,6 +51,14 @@ class Flag:
     name: str
     default: bool
     option: str
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a step is given beside gradients: a number, or an array for each parameter."""
+
+    name: str
+    per_element: bool
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ class Vector:
 class Variant:
     """The optimizer with its flags chosen.
 
-    buffers            columns of the address table: theta, g, then `states` in order
+    buffers            columns of the address table: theta, g, `states` in order, inputs per element
     states             one value per element (or row, or column), in the parameter's dtype
     scalar_states      one value per tensor, 0-d
     scalar_count       columns of the scalars that the prologue writes
@@ -164,7 +172,7 @@ class Variant:
 
     @property
     def extra_columns(self) -> int:
-        """Columns behind the hypers: counts and totals, where anything is reduced."""
+        """Columns behind the hypers and inputs: counts and totals, where anything is reduced."""
         totals = sum(len(reduction.totals) for reduction in self.reductions_float32)
         counts = COUNTS + LINE_COUNTS if self.reduced else COUNTS
         return counts + totals if self.reductions_float32 else 0
@@ -183,6 +191,7 @@ class Layout:
     hypers: tuple[Hyper, ...]
     flags: tuple[Flag, ...]
     variants: Mapping[tuple[bool, ...], Variant]
+    inputs: tuple[Input, ...] = ()
 
     @cached_property
     def lengths(self) -> dict[str, int | None]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from optdsl.runtime.array_plan import ArrayPlan, check_gradients, check_parameters, unfold
 from optdsl.runtime.array_state import copy_states, read_file, write_file
 from optdsl.runtime.hypers import Options, defaults_of, read_options
+from optdsl.runtime.inputs import arrays, numbers, unknown_numbers, unread
 from optdsl.runtime.layout import Layout
 
 Array = NDArray[Any]
@@ -65,13 +66,18 @@ class ArrayOptimizer:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.hyper.items())})"
 
-    def step(self, grads: Any) -> None:
+    def step(self, grads: Any, *, loss: Any = None, hvp: Any = None) -> None:
         """One step of every array that has a gradient; a gradient of None leaves its array alone.
 
         `grads`: as `params`, an array or a list or dict of arrays of the same shapes, of any real dtype;
         or a function of `params` that returns that, called where the spec takes its gradient. A spec
-        that takes it elsewhere than at the parameters needs the function, else `RuntimeError`.
+        that takes it elsewhere than at the parameters needs the function, else `RuntimeError`. `loss`, a
+        number, and `hvp`, an estimate of the Hessian's diagonal in the structure of `grads`, are for specs
+        that read them, which need them at every step, else `TypeError`.
         """
+        words = {"loss": loss, "hvp": hvp}
+        unread(self.layout, words)
+        scalars, inputs = numbers(self.layout, words), arrays(self.layout, words)
         options = self._options()
         if callable(grads):
             found = self._evaluate(grads, options)
@@ -84,16 +90,25 @@ class ArrayOptimizer:
             found = self._structure.match(grads, "the gradients")
         gradients = check_gradients(found, self._arrays, self._structure)
         active = tuple(g is not None for g in gradients)
+        given = {"g": gradients} | {name: self._input(name, x, active) for name, x in inputs.items()}
         plan = self._plan
         if plan is None or not plan.is_for(options.variant, active, self._states):
             self._plan = None
             plan = ArrayPlan(self.layout, options, self._arrays, self._states, active, self._structure)
-            plan.gather(options)
+            plan.gather(options, scalars)
             plan.commit(self._states)
             self._plan = plan
         else:
-            plan.gather(options)
-        plan.run(gradients)
+            plan.gather(options, scalars)
+        plan.run(given)
+
+    def _input(self, name: str, given: Any, active: tuple[bool, ...]) -> list[Array | None]:
+        found = check_gradients(self._structure.match(given, name), self._arrays, self._structure, name)
+        for index, (x, is_active) in enumerate(zip(found, active, strict=True)):
+            if x is None and is_active:
+                what = self._structure.words(index)
+                raise ValueError(f"the {name} of {what} is None, and its gradient is not; give both")
+        return found
 
     def _options(self) -> Options:
         known = {*self.layout.options, "maximize"}
@@ -107,7 +122,7 @@ class ArrayOptimizer:
             return self._structure.match(function(self.params), "the gradients")
         everything = (True,) * len(self._arrays)
         plan = ArrayPlan(self.layout, options, self._arrays, self._states, everything, self._structure)
-        plan.gather(options)
+        plan.gather(options, unknown_numbers(self.layout))
         saved = [array.copy() for array in self._arrays]
         try:
             plan.move()

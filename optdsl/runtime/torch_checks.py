@@ -41,6 +41,20 @@ def check_gradient(g: Tensor, p: Tensor, what: str) -> None:
         )
 
 
+def check_input(x: object, p: Tensor, what: str) -> Tensor:
+    """What is given for a parameter at one step, as a tensor that is like it."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{what} is a {type(x).__name__}, not a tensor")
+    if x.layout != torch.strided:
+        raise TypeError(f"{what} is sparse, which is not supported; use .to_dense()")
+    _check_kind(x, what, "move it with .cpu()")
+    if x.dtype != p.dtype:
+        raise TypeError(f"{what} is {_name(x.dtype)} and the parameter {_name(p.dtype)}; convert it")
+    if x.shape != p.shape:
+        raise ValueError(f"{what} has shape {tuple(x.shape)} and the parameter {tuple(p.shape)}")
+    return x.detach()
+
+
 def check_state(s: object, p: Tensor, shape: tuple[int, ...], what: str) -> Tensor:
     """The state as a tensor of that shape that is otherwise like its parameter."""
     if not isinstance(s, Tensor):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from optdsl.runtime.hypers import defaults_of, read_variant
+from optdsl.runtime.inputs import arrays, numbers, unread
 from optdsl.runtime.layout import Layout
 from optdsl.runtime.thread_pool import chosen_thread_count
 from optdsl.runtime.torch_plan import Plan
@@ -51,18 +52,25 @@ class FusedOptimizer(torch.optim.Optimizer):
             raise
 
     @overload
-    def step(self, closure: None = None) -> None: ...
+    def step(self, closure: None = None, *, loss: Any = None, hvp: Any = None) -> None: ...
 
     @overload
-    def step(self, closure: Closure) -> Any: ...
+    def step(self, closure: Closure, *, loss: Any = None, hvp: Any = None) -> Any: ...
 
-    def step(self, closure: Closure | None = None) -> Any:
+    def step(self, closure: Closure | None = None, *, loss: Any = None, hvp: Any = None) -> Any:
         """One step. `closure` evaluates the model and returns the loss, which is returned.
 
         An optimizer that takes its gradient elsewhere than at the parameters calls `closure` there, and
-        raises `RuntimeError` if there is none.
+        raises `RuntimeError` if there is none. One that reads the loss gets it as `loss`, a number or a
+        tensor of one element, or from the closure. One that reads an estimate of the Hessian's diagonal
+        gets it as `hvp`: a tensor for each parameter of all groups, in their order, None where there is
+        no gradient; between two estimates, give the last one again.
         """
-        loss = None
+        unread(self.layout, {"loss": loss, "hvp": hvp})
+        given, loss = {"loss": loss, "hvp": hvp}, None
+        arrays(self.layout, given)
+        if closure is None:
+            numbers(self.layout, given)
         if any(read_variant(self.layout, group).query_float32 for group in self.param_groups):
             if closure is None:
                 raise RuntimeError(
@@ -74,11 +82,13 @@ class FusedOptimizer(torch.optim.Optimizer):
         elif closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if given["loss"] is None:
+            given["loss"] = loss
         with torch.no_grad():
-            self._update()
+            self._update(numbers(self.layout, given), arrays(self.layout, given))
         return loss
 
-    def _update(self) -> None:
+    def _update(self, scalars: tuple[float, ...], inputs: dict[str, Any]) -> None:
         groups, state, layout = self.param_groups, self.state, self.layout
         parameters = [p for group in groups for p in group["params"]]
         gradients = [p.grad for p in parameters]
@@ -88,11 +98,13 @@ class FusedOptimizer(torch.optim.Optimizer):
         if plan is None or not plan.holds(options, parameters, state, gradients):
             self._plan = None
             plan = Plan.build(layout, groups, options, state, gradients)
-            plan.gather(options)
+            plan.gather(options, scalars)
+            plan.place_inputs(inputs)
             plan.commit(state)
             self._plan = plan
         else:
-            plan.gather(options)
+            plan.gather(options, scalars)
+            plan.place_inputs(inputs)
         plan.run(threads)
 
     def _threads(self) -> int:

@@ -10,7 +10,7 @@ strides, in a few C-level loops.
 NOT done: the order of a step, closures and hooks (`torch_optimizer`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter, is_, itemgetter
 from typing import Any
@@ -24,7 +24,7 @@ from optdsl.runtime.hypers import Options
 from optdsl.runtime.layout import Layout, Variant, dims
 from optdsl.runtime.memory import Memory, Written
 from optdsl.runtime.table import Table, reduce_tables
-from optdsl.runtime.torch_checks import check_gradient, check_parameter, fits, memory_of
+from optdsl.runtime.torch_checks import check_gradient, check_input, check_parameter, fits, memory_of
 from optdsl.runtime.torch_state import STEP, ParameterState, complete_state
 
 Groups = Sequence[dict[str, Any]]
@@ -87,6 +87,8 @@ class Plan:
         self.versioned: tuple[Tensor, ...] = ()
         self._copies: list[tuple[Tensor, Tensor]] = []  # (tensor, what the kernel works on)
         self._gradient_copies: dict[int, Tensor] = {}
+        self._models: dict[int, Tensor] = {}  # what the kernel works on, by member
+        self._given: list[Tensor] = []  # keeps inputs alive while a kernel reads them
         self._lay_out()
 
     # --- building --------------------------------------------------------------------------------
@@ -167,7 +169,7 @@ class Plan:
         widths = np.zeros_like(numbers_at, np.int64)
         for row, index in enumerate(indices):
             member = self.members[index]
-            model = self._model(member.p, by_rows=bool(variant.reduced))
+            model = self._models[index] = self._model(member.p, by_rows=bool(variant.reduced))
             addresses[row, 0] = model.data_ptr()
             addresses[row, 1] = self._gradient_address(index, model, index in in_the_way)
             for column, (spec, state) in enumerate(
@@ -298,13 +300,38 @@ class Plan:
             part.table.addresses[moved, 1] = addresses[part.members[moved]]
         return True
 
-    def gather(self, options: Sequence[Options]) -> None:
-        """This step's rows, from the groups, the counters and the scalar states; compiles if need be."""
-        hypers = np.array([option.hypers for option in options]).reshape(len(options), -1)
+    def gather(self, options: Sequence[Options], numbers: tuple[float, ...]) -> None:
+        """This step's rows, from the groups, the inputs of one number, the counters and the scalar states;
+        compiles if need be.
+        """
+        hypers = np.array([(*option.hypers, *numbers) for option in options]).reshape(len(options), -1)
         direction = np.array([option.direction for option in options])
         for part in self.parts:
             part.table.compile()
             part.table.gather(hypers, direction)
+
+    def place_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """By name, what is given for each parameter of all groups. Raises `TypeError`, `ValueError`."""
+        self._given.clear()
+        for name, given in inputs.items():
+            tensors = list(given)
+            if len(tensors) != len(self.parameters):
+                count = f"{len(tensors)} tensors, and there are {len(self.parameters)} parameters"
+                raise ValueError(f"{name} holds {count}; give one for each, None where there is no gradient")
+            active = [x for x, missing in zip(tensors, self._missing, strict=True) if not missing]
+            for part in self.parts:
+                column = part.table.variant.buffers.index(name)
+                for row, index in enumerate(part.members.tolist()):
+                    part.table.addresses[row, column] = self._input(name, index, active[index])
+
+    def _input(self, name: str, index: int, found: object) -> int:
+        member, model = self.members[index], self._models[index]
+        x = check_input(found, member.p, f"the {name} of {member.what}")
+        start, end = (np.array([at], np.int64) for at in (x.data_ptr(), memory_of(x).end))
+        if not fits(x, model) or self.written.touches(start, end)[0]:
+            x = torch.empty_like(model).copy_(x)
+        self._given.append(x)
+        return x.data_ptr()
 
     def load_copies(self) -> None:
         for tensor, copy in self._copies:

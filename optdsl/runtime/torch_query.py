@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from optdsl.runtime.inputs import unknown_numbers
 from optdsl.runtime.torch_plan import Plan
 from optdsl.runtime.torch_state import check_group
 
@@ -27,7 +28,7 @@ def at_query_point(optimizer: "FusedOptimizer", closure: Callable[[], Any], thre
         moving += [p if moves and (p.requires_grad or p.grad is not None) else None for p in group["params"]]
     with torch.no_grad():
         plan = Plan.build(layout, groups, options, optimizer.state, moving, for_query=True)
-        plan.gather(options)
+        plan.gather(options, unknown_numbers(layout))
         saved = [p.detach().clone() for p in plan.active]
         try:
             plan.load_copies()

@@ -3,22 +3,16 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import optax
-from numpy.typing import NDArray
 
+from tests.support.optax_numbers import Tensors, gradients, start
 from tests.support.parity import Row, told
 
-Array = NDArray[Any]
-Tensors = tuple[Array, ...]
 Options = Mapping[str, Any]
-
-SHAPES = ((), (7,), (5, 3), (2, 3, 4), (2, 3, 2, 3))
-STEPS = 200
 
 
 @dataclass(frozen=True)
@@ -66,27 +60,6 @@ def half_life(count: Any) -> Any:
     return jnp.exp(low * high / ((1 - part) * high + part * low))
 
 
-@cache
-def start() -> Tensors:
-    """Away from zero: a decaying weight that reaches it moves by its sign alone. All are float32 numbers."""
-    random = np.random.default_rng(0)
-    drawn = (random.standard_normal(shape) for shape in SHAPES)
-    return tuple(np.asarray(x + 2 * np.sign(x), np.float32) for x in drawn)
-
-
-@cache
-def gradients() -> Tensors:
-    """Of all steps, first axis first. Sizes over four decades; a tenth is exactly zero, at step 1 too."""
-    random = np.random.default_rng(1)
-
-    def draw(shape: tuple[int, ...]) -> Array:
-        value = random.standard_normal(shape) * 10 ** random.uniform(-3, 1, shape)
-        value[random.uniform(size=shape) < 0.1] = 0
-        return value.astype(np.float32)
-
-    return tuple(draw((STEPS, *shape)) for shape in SHAPES)
-
-
 def one_step_late(path: Tensors) -> Tensors:
     """What optax 0.2.8 makes of Rprop's path. It stores the new update and returns the one stored before,
     unless the gradient has just changed its sign: `where(s < 0, 0, prev_g)`, where `prev_g` is the state that
@@ -100,6 +73,13 @@ def one_step_late(path: Tensors) -> Tensors:
     return tuple(late)
 
 
+GIVEN = {
+    "hessian_diagonal_fn": optax.GradientTransformationExtraArgs(
+        lambda params: (), lambda g, state, params=None, hvp=None, **_: (hvp, state)
+    )
+}
+"""optax computes its own estimates; here it is handed ours."""
+SOPHIA = {"gamma": 0.01, "eps": 1e-8, "weight_decay": 1e-4}
 LATE = "after our path is delayed: optax 0.2.8 returns the update of the step before"
 ROOT = "optax takes the root of t in float32, always"
 LR = {"learning_rate": 1e-3}
@@ -333,6 +313,48 @@ CASES = [
         (
             {"lr": 0.5, "betas": (0.8, 0.99), "eps": 1e-3, "d0": 1e-3, "weight_decay": 0.1},
             {"learning_rate": 0.5, "betas": (0.8, 0.99), "eps": 1e-3, "estim_lr0": 1e-3, "weight_decay": 0.1},
+        ),
+    ),
+    *same(
+        "polyak_sgd", "polyak_sgd",
+        ({}, {}),
+        ({"max_lr": 0.02, "f_min": 1.0}, {"max_learning_rate": 0.02, "f_min": 1.0}),
+        ({"plus": True, "f_min": 5.0}, {"variant": "sps+", "f_min": 5.0}),
+    ),
+    Case(  # s*min(gap/|s*g|^2, M) = min(gap/|g|^2, s^2*M)/s
+        "polyak_sgd", "polyak_sgd", {"lr": 2.0, "max_lr": 0.005},
+        {"scaling": 0.5, "max_learning_rate": 0.02},
+        note="with our options for it: optax takes the norm after `scaling`, where its page has it before",
+    ),
+    *same(
+        "momo", "momo",
+        ({}, {}),
+        ({"lr": 0.01, "beta": 0.5, "lb": 2.0}, {"learning_rate": 0.01, "beta": 0.5, "lower_bound": 2.0}),
+        (
+            {"lr": 0.5, "use_fstar": True, "lb": -3.0},
+            {"learning_rate": 0.5, "adapt_lower_bound": True, "lower_bound": -3.0},
+        ),
+    ),
+    *same(
+        "momo_adam", "momo_adam",
+        ({}, {}),
+        (
+            {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "lb": 2.0},
+            {"learning_rate": 0.1, **betas(0.5, 0.9), "eps": 1e-3, "lower_bound": 2.0},
+        ),
+        (
+            {"use_fstar": True, "lb": -3.0, "betas": (0.5, 0.9)},
+            {"adapt_lower_bound": True, "lower_bound": -3.0, **betas(0.5, 0.9)},
+        ),
+    ),
+    *same(
+        "sophia", "sophia",
+        ({"late": True, "corrected": True, **SOPHIA}, {"learning_rate": 1e-4, **SOPHIA, **GIVEN}),
+        (
+            {"late": True, "corrected": True, "lr": 0.01, "betas": (0.5, 0.9), "gamma": 0.3,
+             "eps": 1e-3, "weight_decay": 0.2, "update_period": 3},
+            {"learning_rate": 0.01, **betas(0.5, 0.9), "gamma": 0.3,
+             "eps": 1e-3, "weight_decay": 0.2, "update_interval": 3, **GIVEN},
         ),
     ),
 ]  # fmt: skip

@@ -14,6 +14,7 @@ from optdsl.backend import Program, Step
 from optdsl.diagnostics import Source
 from optdsl.files import library_names, read_library
 from optdsl.kernel.ir import Precision, Type
+from optdsl.language.inputs import inputs_by_shape
 from optdsl.language.optimizer import Number, Optimizer, Ref, Role, Shape
 from optdsl.language.reductions import totals
 from optdsl.language.specialise import flag_settings
@@ -21,6 +22,7 @@ from optdsl.runtime.batch import Batch
 from optdsl.runtime.layout import COUNTS, LINE_COUNTS
 from optdsl.runtime.lines import buffers
 
+INPUT = 0.75  # every input of one number
 Setting = tuple[str, tuple[tuple[str, bool], ...]]
 
 
@@ -117,9 +119,9 @@ def initial_data(optimizer: Optimizer, sizes: list[int], storage: Type, rows: in
         theta = rng.standard_normal(size).astype(dtype)
         scale = 10.0 ** rng.uniform(-3, 1, size)
         g = (rng.standard_normal(size) * scale).astype(dtype)
-        arrays.append(
-            {"theta": theta, "g": g} | {name: start(name, theta) for name in element_states(optimizer)}
-        )
+        given = {name: (g * theta).astype(dtype) for name in inputs_by_shape(optimizer.inputs)[1]}
+        states = {name: start(name, theta) for name in element_states(optimizer)}
+        arrays.append({"theta": theta, "g": g} | states | given)
     scalars = np.array(
         [
             [float(state.initial.value) if isinstance(state.initial, Number) else hypers[state.initial.name]  # type: ignore[union-attr]
@@ -147,7 +149,9 @@ def hyper_rows(optimizer: Optimizer, rows: int) -> NDArray[np.float64]:
 
 def run(step: Step, optimizer: Optimizer, data: Data, hypers: NDArray[np.float64], t: int) -> None:
     """One step of a backend on the data, in place; tensor i uses row i modulo the number of rows."""
-    names = ["theta", "g", *element_states(optimizer)]
+    numbers, inputs = inputs_by_shape(optimizer.inputs)
+    names = ["theta", "g", *element_states(optimizer), *inputs]
+    hypers = np.hstack([hypers, np.full((len(hypers), len(numbers)), INPUT)])
     found = [[tensor[name].ctypes.data for name in names] for tensor in data.arrays]
     addresses = np.array(found, np.uint64).reshape(len(data.arrays), len(names))
     sizes = np.array([tensor["theta"].size for tensor in data.arrays], np.int64)

@@ -1,0 +1,32 @@
+"""What a step can be given besides the gradient: the rows that `input NAME` may name.
+
+An input comes from the function whose gradient g is: it is linear in that function, so it is multiplied by
+c where the function is, and by -1 where it is maximized. It is new in every step, and nothing is known of it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from optdsl.language.optimizer import Shape
+
+
+@dataclass(frozen=True)
+class Input:
+    """`unit`: exponents of P (a parameter) and L (the loss)."""
+
+    shape: Shape
+    unit: tuple[int, int]
+    what: str
+
+
+INPUTS: dict[str, Input] = {
+    "loss": Input(Shape.SCALAR, (0, 1), "the value of the loss that the gradient is of"),
+    "hvp": Input(Shape.ELEMENT, (-2, 1), "an estimate of the Hessian's diagonal, one value per element"),
+}
+
+
+def inputs_by_shape(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of one number a step, and those of one value per element."""
+    names = tuple(names)
+    numbers = tuple(name for name in names if INPUTS[name].shape is Shape.SCALAR)
+    return numbers, tuple(name for name in names if name not in numbers)

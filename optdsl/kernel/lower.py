@@ -19,7 +19,6 @@ What is decided here:
 Not done here: hoisting, folding, common subexpressions, what a pass does not need (see `passes`).
 """
 
-from dataclasses import replace
 from fractions import Fraction
 
 from optdsl.backend import Program
@@ -49,6 +48,7 @@ from optdsl.kernel.ir import (
     Store,
     Type,
 )
+from optdsl.kernel.lines import constant_of, keeps
 from optdsl.kernel.names import Namer
 from optdsl.kernel.walk import locals_in
 from optdsl.language import optimizer as meaning
@@ -162,7 +162,7 @@ class _Lowering:
     # --- the two kernels ---
 
     def update(self) -> Kernel:
-        kept = {line.target.name for line in self.optimizer.lines if _keeps(line)}
+        kept = {line.target.name for line in self.optimizer.lines if keeps(line)}
         elements = (state.name for state in self.stored_states if state.shape is Shape.ELEMENT)
         written = ["theta", *(name for name in elements if name not in kept)]
         for line in self.optimizer.lines:
@@ -374,7 +374,7 @@ class _Lowering:
         in_prologue: bool,
     ) -> Expr:
         x = self._lower(base, real, near, in_prologue=in_prologue)
-        n = _constant(exponent)
+        n = constant_of(exponent)
         if n is not None and abs(n) in {*_PRODUCTS, 1, _HALF}:
             magnitude = abs(n)
             if magnitude == _HALF:
@@ -396,21 +396,3 @@ class _Lowering:
         name = self.namer.numbered(f"{near}_")
         (self.prologue if in_prologue else self.body).append(Let(name, value, span))
         return Local(name, value.type)
-
-
-def _keeps(line: Assign) -> bool:
-    """Whether a state stays what it is, as the point where a run began does: nothing to store."""
-    same = isinstance(line.value, meaning.Ref) and line.value.age is Age.OLD
-    return same and line.first is None and line.value == replace(line.target, age=Age.OLD)
-
-
-def _constant(expr: meaning.Expr) -> Fraction | None:
-    match expr:
-        case meaning.Number(value=value):
-            return value
-        case meaning.Apply(op="neg", args=(meaning.Number(value=value),)):
-            return -value
-        case meaning.Apply(op="div", args=(meaning.Number(value=x), meaning.Number(value=y))) if y != 0:
-            return x / y
-        case _:
-            return None

@@ -1,0 +1,25 @@
+"""What lowering asks of the meaning's lines and expressions."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+from optdsl.language import optimizer as meaning
+from optdsl.language.optimizer import Age, Assign
+
+
+def keeps(line: Assign) -> bool:
+    """Whether a state stays what it is, as the point where a run began does: nothing to store."""
+    same = isinstance(line.value, meaning.Ref) and line.value.age is Age.OLD
+    return same and line.first is None and line.value == replace(line.target, age=Age.OLD)
+
+
+def constant_of(expr: meaning.Expr) -> Fraction | None:
+    match expr:
+        case meaning.Number(value=value):
+            return value
+        case meaning.Apply(op="neg", args=(meaning.Number(value=value),)):
+            return -value
+        case meaning.Apply(op="div", args=(meaning.Number(value=x), meaning.Number(value=y))) if y != 0:
+            return x / y
+        case _:
+            return None

@@ -302,7 +302,10 @@ def _reduced_along(reduction: Apply, values: Values) -> NDArray[Any]:
     summands = args[0] * args[-1] if row.spelled in ("norm", "dot") else args[0]
     if row.spelled == "max":
         return np.asarray(np.max(summands, axis, keepdims=True, initial=-np.inf))
-    total: NDArray[Any] = np.expand_dims(np.apply_along_axis(_fsum, axis, summands), axis)
+    total: NDArray[Any] = np.zeros_like(summands.sum(axis, keepdims=True))
+    lines = np.moveaxis(summands, axis, -1)
+    for place in np.ndindex(lines.shape[:-1]):
+        np.moveaxis(total, axis, -1)[place] = _fsum(lines[place])
     if row.spelled == "norm":
         total = np.sqrt(total)
     if row.spelled == "mean":

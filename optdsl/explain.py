@@ -16,7 +16,7 @@ from optdsl.facts import state_bytes
 from optdsl.kernel.ir import Access, Precision, Type
 from optdsl.language import maths
 from optdsl.language.objective import Objective
-from optdsl.language.optimizer import Optimizer
+from optdsl.language.optimizer import Optimizer, Shape
 from optdsl.language.specialise import flag_settings, specialise
 from optdsl.language.syntax import Composition
 from optdsl.language.unparse import as_definition
@@ -119,8 +119,9 @@ def _cost(optimizer: Optimizer) -> Iterator[str]:
     for setting in flag_settings(optimizer):
         program = driver.build(optimizer, Precision("accurate", Type.F32), setting)
         kernels = [program.update] + ([program.query] if program.query else [])
-        reads = sum(buffer.access is not Access.WRITE for kernel in kernels for buffer in kernel.buffers)
-        writes = sum(buffer.access is not Access.READ for kernel in kernels for buffer in kernel.buffers)
+        buffers = [each for kernel in kernels for each in kernel.buffers if each.shape is Shape.ELEMENT]
+        reads = sum(buffer.access is not Access.WRITE for buffer in buffers)
+        writes = sum(buffer.access is not Access.READ for buffer in buffers)
         state = state_bytes(optimizer, setting)
         flags = ", ".join(flag for flag, value in setting.items() if value)
         yield f"  state {state} B, traffic {4 * (reads + writes)} B a step" + (

@@ -94,6 +94,8 @@ CASES = [
     ),
     *same("adasmooth", po.AdaSmooth, {}, {"betas": (0.3, 0.9), "eps": 1e-3}),
     *same("aggmo", po.AggMo, {}, {"betas": (0.1, 0.5, 0.9), "weight_decay": 0.1}),
+    *same("came", po.CAME, {}, {"lr": 1e-2, "betas": (0.5, 0.9, 0.99), "weight_decay": 0.1},
+          {"clip_threshold": 0.5, "eps1": 1e-3, "eps2": 1e-2}),
     *same(
         "diffgrad", without_root_eps(po.DiffGrad),
         {}, {"betas": (0.5, 0.9), "weight_decay": 0.1, "eps": 1e-3}, note=ROOT,

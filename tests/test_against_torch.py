@@ -62,6 +62,10 @@ CASES = [
         {"lr": 0.01, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1},
     ),
     *cases("adamw", torch.optim.AdamW, {"amsgrad": True, "weight_decay": 0.3, "betas": (0.5, 0.9)}),
+    *cases(
+        "adafactor", torch.optim.Adafactor,
+        {"lr": 0.1, "beta2_decay": -0.5, "eps": (1e-3, 0.01), "d": 2.0, "weight_decay": 0.1},
+    ),
     *cases("adamax", torch.optim.Adamax, {"betas": (0.5, 0.9), "weight_decay": 0.1, "eps": 1e-3}),
     *cases(
         "nadam", torch.optim.NAdam,
@@ -224,6 +228,8 @@ def test_constructor(case: Case) -> None:
     known = options(case.torch_class)
     if case.spec == "adam":  # with it, torch's Adam is AdamW: here that is adamw.opt
         known = [(name, default) for name, default in known if name != "decoupled_weight_decay"]
+    if case.spec == "adafactor":  # None, for the eps of the dtype: a number is for all
+        known = [(name, (2**-23, 1e-3) if name == "eps" else default) for name, default in known]
     assert options(optdsl.torch.load(case.spec)) == known + extra
 
 

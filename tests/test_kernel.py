@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from importlib import import_module
+from typing import Any
 
 import mpmath
 import pytest
@@ -81,9 +82,19 @@ def test_every_pass_keeps_the_meaning(setting: Setting, precision: Precision) ->
                 # of the tensor with this one element: inputs and counts are 1, and the sums are its summands
                 columns = dict.fromkeys(kernels[-1].hypers[len(hypers) :], mpmath.mpf(1))
                 by_name = {kernel.name: kernel for kernel in kernels}
+                sums = {buffer.name for buffer in kernels[-1].buffers if buffer.summed}
+                found: dict[str, Any] = {}
+                buffers = dict(values)
                 for kernel in (by_name[each.name] for each in updating):
-                    found = run_kernel(kernel, {**hypers, **columns}, t, values | given, scalars)
-                    columns |= {name: found.pop(name) for name in columns if name in found}
+                    stored = run_kernel(kernel, {**hypers, **columns}, t, buffers | given, scalars)
+                    columns |= {name: stored.pop(name) for name in columns if name in stored}
+                    buffers |= {name: stored.pop(name) for name in sums if name in stored}
+                    # kernels that do not change the scalar states give the old ones
+                    found |= (
+                        stored
+                        if kernel.name == "update"
+                        else {name: value for name, value in stored.items() if name not in scalars}
+                    )
                 kept = {each.name for each in kernel.buffers if each.access is Access.READ} & states.keys()
                 found |= {name: values[name] for name in kept}
                 assert set(found) == set(expected)

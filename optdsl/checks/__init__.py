@@ -63,10 +63,13 @@ OF_PARTS = ("well_defined",)
 def check_defaults(optimizer: Optimizer, names: Iterable[str] = tuple(CHECKS)) -> Iterator[Verdict]:
     """One verdict per check: that of the first setting of the flags which is not proved, if any."""
     contexts = [(setting, Context(specialise(optimizer, setting))) for setting in flag_settings(optimizer)]
+    ranks = {flag.name for flag in optimizer.flags if flag.rank is not None}
     for name in names:
         verdicts: list[Verdict] = []
         for setting, context in contexts:
-            where = ", ".join(flag for flag, value in setting.items() if value)
+            chosen = (flag for flag, value in setting.items() if value and flag not in ranks)
+            lower = (f"not {flag}" for flag, value in setting.items() if not value and flag in ranks)
+            where = ", ".join((*chosen, *lower))
             for verdict in _guarded(partial(_default, name, context), name):
                 summary = f"{verdict.summary} (with {where})" if where else verdict.summary
                 verdicts.append(replace(verdict, claim=name, summary=summary))

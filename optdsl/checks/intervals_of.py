@@ -122,6 +122,8 @@ class Intervals(Arithmetic[Interval]):
             at_least_one = y.low is not None and y.low >= 1
             below = (x.high < 1 or x.high_open) and at_least_one
             return Interval(Fraction(0), Fraction(1), x.positive, below)
+        if x.low is not None and x.low >= 1 and y.nonpositive:
+            return Interval(Fraction(0), Fraction(1), True, False)
         return POSITIVE if x.positive else NONNEGATIVE
 
     def _note(self, expr: Apply, known: bool) -> None:

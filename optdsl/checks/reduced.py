@@ -7,7 +7,7 @@ columns differs within a tensor, as elements do.
 """
 
 from optdsl.checks.canonical import Algebra
-from optdsl.checks.interval import EVERYTHING, NONNEGATIVE
+from optdsl.checks.interval import EVERYTHING, NONNEGATIVE, POSITIVE
 from optdsl.checks.rational import ONE, Rational, as_fraction, generator
 from optdsl.checks.signs import ElementSignError
 from optdsl.language.operators import REDUCTIONS, reduction_name
@@ -30,11 +30,12 @@ def reduction(algebra: Algebra, op: str, args: tuple[Rational, ...]) -> Rational
             inside = -inside
     top, bottom = algebra.interval(inside.num), algebra.interval(inside.den)
     nonnegative = name == "norm" or (top.nonnegative and bottom.positive)
+    around = POSITIVE if top.positive and bottom.positive else NONNEGATIVE if nonnegative else EVERYTHING
     key = reduction_name(name, row.over)
     index = algebra.atom(
         (key, inside.key),
         f"{name}({algebra.text(inside)}{f' over {row.over}' if row.over else ''})",
-        NONNEGATIVE if nonnegative else EVERYTHING,
+        around,
         (key, inside),
     )
     return outside * Rational(generator(index), ONE)

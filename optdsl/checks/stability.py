@@ -73,7 +73,7 @@ def claim_stability(claim: syntax.Claim, context: Context) -> Verdict:
         limits = conditions(claim, context)
         optimizer = bound(context.optimizer, limits.fixed, context.optimizer.hypers)
         found = _cases(optimizer, limits.domains)
-    except (UnreadableError, NotLinearError, TooLargeError) as error:
+    except (UnreadableError, NotLinearError, TooLargeError, NoFormError) as error:
         return Verdict(text, Outcome.UNKNOWN, residual=_reason(error))
     lines = _derivation(found)
     if all(case.region.never for case in found):
@@ -99,7 +99,7 @@ def claim_stable(claim: syntax.Claim, context: Context) -> Verdict:
         condition = meaning(claim.iff, (*domains, "lam"), Kind.BOOL)
         found = _cases(optimizer, domains)
         proved = all(_equal(case, claim.iff, domains) for case in found)
-    except (UnreadableError, NotLinearError, TooLargeError) as error:
+    except (UnreadableError, NotLinearError, TooLargeError, NoFormError) as error:
         return Verdict(text, Outcome.UNKNOWN, residual=_reason(error))
     lines = _derivation(found)
     if proved:

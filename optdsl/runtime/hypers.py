@@ -34,6 +34,8 @@ def read_hypers(layout: Layout, group: Mapping[str, Any]) -> tuple[float, ...]:
         raw = group[hyper.option]
         if hyper.index is not None:
             raw = _element(raw, hyper, layout)
+            if raw is None:  # as in torch's Adafactor, eps = (None, 1e-3): the default
+                raw = hyper.default
         value = raw if type(raw) is float else _to_float(raw, hyper)
         if not hyper.contains(value):
             raise ValueError(f"Invalid {_wording(hyper)}: {raw}")

@@ -119,6 +119,10 @@ class Reduction:
     totals: tuple[Total, ...]
     columns: tuple[Column, ...] = ()
 
+    @property
+    def keys_over_all(self) -> list[str]:
+        return [total.key for total in self.totals if total.over_all]
+
 
 @dataclass(frozen=True)
 class Vector:

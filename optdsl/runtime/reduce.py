@@ -5,7 +5,7 @@ each. Out: those columns filled. Nothing else is written. The sums do not depend
 chunks are cut by size alone, and what they give is added in their order; over all tensors, exactly.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from math import fsum
 
@@ -28,7 +28,10 @@ _ROWS = types.Array(types.float64, 2, "C")
 def reduce_batches(
     work: Sequence[Work], threads: int | None = None, chunks: Sequence[Chunks] | None = None
 ) -> None:
-    """Every pass of every batch, pass by pass: the second may read what the first has summed over all."""
+    """Every pass of every batch, in turns: a later pass may read what an earlier one has summed over all.
+
+    A batch waits until such a sum is whole, since batches of other variants may make it in another pass.
+    """
     count = thread_count() if threads is None else threads
     cut = [Chunks(batch.sizes, batch.rows, batch.dims) for batch, _ in work] if chunks is None else chunks
     elements = float(sum(int(batch.sizes.sum()) for batch, _ in work))
@@ -40,19 +43,36 @@ def reduce_batches(
                 batch.hypers[:, counts + COUNTS : counts + COUNTS + LINE_COUNTS] = batch.dims
             batch.hypers[:, counts] = batch.sizes
             batch.hypers[:, counts + 1] = elements
-    for number in range(max((len(passes) for _, passes in work), default=0)):
-        over_all: defaultdict[str, list[tuple[Batch, int]]] = defaultdict(list)
-        for (batch, passes), pieces in zip(work, cut, strict=True):
-            if number < len(passes):
-                first = _first_total(batch, passes)
-                _reduce(batch, passes[number], first, count, pieces)
-                for total in passes[number].totals:
-                    if total.over_all:
-                        over_all[total.key].append((batch, first + total.column))
-        for places in over_all.values():
-            value = fsum(x for batch, column in places for x in batch.hypers[:, column].tolist())
-            for batch, column in places:
-                batch.hypers[:, column] = value
+    missing = Counter(key for _, passes in work for each in passes for key in each.keys_over_all)
+    places: defaultdict[str, list[tuple[Batch, int]]] = defaultdict(list)
+    done = [0] * len(work)
+    while any(number < len(passes) for number, (_, passes) in zip(done, work, strict=True)):
+        waiting = {key for key, left in missing.items() if left}
+        turn = [
+            index
+            for index, (_, passes) in enumerate(work)
+            if done[index] < len(passes)
+            and waiting.isdisjoint(key for each in passes[: done[index]] for key in each.keys_over_all)
+        ]
+        if not turn:
+            raise RuntimeError(
+                "the parameters follow rules that wait for each other's sums over all parameters; "
+                "step them with optimizers of their own"
+            )
+        for index in turn:
+            batch, passes = work[index]
+            first, reduction = _first_total(batch, passes), passes[done[index]]
+            _reduce(batch, reduction, first, count, cut[index])
+            done[index] += 1
+            for total in reduction.totals:
+                if total.over_all:
+                    places[total.key].append((batch, first + total.column))
+                    missing[total.key] -= 1
+        for key in waiting:
+            if not missing[key]:
+                value = fsum(x for batch, column in places[key] for x in batch.hypers[:, column].tolist())
+                for batch, column in places[key]:
+                    batch.hypers[:, column] = value
 
 
 def _first_total(batch: Batch, passes: Sequence[Reduction]) -> int:

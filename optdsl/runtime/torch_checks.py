@@ -65,9 +65,7 @@ def check_state(s: object, p: Tensor, shape: tuple[int, ...], what: str) -> Tens
     if s.dtype != p.dtype:
         raise TypeError(f"{what} is {_name(s.dtype)} and the parameter {_name(p.dtype)}; convert the state")
     if s.shape != shape:
-        wanted = (
-            f"the parameter {shape}" if s.shape == p.shape or shape == p.shape else f"should have {shape}"
-        )
+        wanted = f"the parameter {shape}" if shape == p.shape else f"should have {shape}"
         raise ValueError(f"{what} has shape {tuple(s.shape)} and {wanted}; clear the state")
     if memory_of(s).overlaps_itself:
         raise RuntimeError(f"{what} has elements that share memory (is it expanded?); clone() it")

@@ -21,7 +21,7 @@ class Case:
 
     `later`: our options after the first step. `derived`: what optax's path has to be, given ours, where
     optax is wrong. `rtol`: what optax's own rounding asks for; `stored`: what float32 parameters do to a rule
-    that adds up how far they have come.
+    that adds up how far they have come. `ranks`: of the tensors that optax treats as the spec does.
     """
 
     spec: str
@@ -33,9 +33,14 @@ class Case:
     rtol: float = 1e-12
     stored: float = 0.0
     note: str = ""
+    ranks: tuple[int, ...] = tuple(map(len, SHAPES))
 
     def __str__(self) -> str:
         return "-".join([self.spec, self.peer, *(f"{name}={value}" for name, value in self.ours.items())])
+
+    def of(self, tensors: Tensors) -> Tensors:
+        """Those of the ranks that are compared."""
+        return tuple(x for x, shape in zip(tensors, SHAPES, strict=True) if len(shape) in self.ranks)
 
     def row(self, apart: float) -> Row:
         return Row(self.spec, f"optax.{self.peer}", told(self.ours), apart, self.note)
@@ -80,6 +85,7 @@ GIVEN = {
 }
 """optax computes its own estimates; here it is handed ours."""
 SOPHIA = {"gamma": 0.01, "eps": 1e-8, "weight_decay": 1e-4}
+SLICES = "vectors and matrices: of more dimensions optax takes slices along each, and no numbers"
 LATE = "after our path is delayed: optax 0.2.8 returns the update of the step before"
 ROOT = "optax takes the root of t in float32, always"
 LR = {"learning_rate": 1e-3}
@@ -96,6 +102,9 @@ CASES = [
         ({"momentum": 0.8, "nesterov": True}, {**LR, "momentum": 0.8, "nesterov": True}),
     ),
     *same("momentum", "sgd", ({"lr": 1e-3, "momentum": 0.9}, {**LR, "momentum": 0.9})),
+    Case("sm3", "sm3", {}, {"learning_rate": 0.1}, ranks=(1, 2), note=SLICES),
+    Case("sm3", "sm3", {"lr": 0.01, "momentum": 0.0}, {"learning_rate": 0.01, "momentum": 0.0},
+         ranks=(1, 2), note=SLICES),
     *same("sign_sgd", "sign_sgd", ({}, {"learning_rate": 1e-4})),
     *same(
         "signum", "signum",

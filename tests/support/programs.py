@@ -80,6 +80,20 @@ def scalar_states(optimizer: Optimizer) -> list[str]:
     return [state.name for state in optimizer.states if state.shape <= Shape.TENSOR]
 
 
+def spread(optimizer: Optimizer, name: str, array: NDArray[Any], size: int) -> NDArray[Any]:
+    """A buffer's value at each of the elements of a tensor."""
+    shapes = {state.name: state.shape for state in optimizer.states}
+    rows, columns = dims_of(size)
+    line = np.arange(size) // columns
+    match shapes.get(name):
+        case Shape.ROWS:
+            return np.asarray(array[line])
+        case Shape.COLS:
+            return np.asarray(array[line // rows * columns + np.arange(size) % columns])
+        case _:
+            return array
+
+
 def line_sums(optimizer: Optimizer) -> list[str]:
     """ "rows" or "cols" for each reduction over columns or rows."""
     return [t.reduction.shape.name.lower() for t in totals(optimizer.lines) if t.of_lines]

@@ -122,7 +122,7 @@ def differences(case: Case) -> Iterator[Difference]:
 def shared(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, tuple[Tensor, Tensor]]:
     """What both keep under one name, but for counters."""
     return {
-        key: (mine[key], theirs[key])
+        key: (mine[key], theirs[key].reshape(mine[key].shape))  # a dimension of size 1 may be left out
         for key in mine.keys() & theirs.keys()
         if key != "step" and isinstance(theirs[key], Tensor)
     }

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tests.support.optax_numbers import Tensors, gradients, start
+from tests.support.optax_numbers import SHAPES, Tensors, gradients, start
 from tests.support.parity import Row, told
 
 Options = Mapping[str, Any]

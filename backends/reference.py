@@ -190,6 +190,8 @@ class Reference:
                     tensors.append(values)
                 if phase == "query":
                     _query(optimizer, tensors, arrays)
+                elif phase.startswith("view_"):
+                    _view(optimizer, phase, tensors, arrays)
                 else:
                     _update(optimizer, batch, tensors, arrays)
 
@@ -242,6 +244,13 @@ def _query(optimizer: Optimizer, tensors: Tensors, arrays: list[dict[str, NDArra
     for values, own in zip(tensors, arrays, strict=True):
         NUMPY.run(optimizer.query_lines, values)
         own["theta"][:] = NUMPY.evaluate(optimizer.query, values)
+
+
+def _view(optimizer: Optimizer, phase: str, tensors: Tensors, arrays: list[dict[str, NDArray[Any]]]) -> None:
+    (value,) = (output.value for output in optimizer.outputs if phase == f"view_{output.name}")
+    for values, own in zip(tensors, arrays, strict=True):
+        kept = {(name, Age.NEW): x for (name, age), x in values.items() if age is Age.OLD}
+        own["theta"][:] = np.broadcast_to(NUMPY.evaluate(value, values | kept), own["theta"].shape)
 
 
 def _update(
@@ -348,6 +357,7 @@ def describe(optimizer: Optimizer, phase: str) -> str:
         if line.first is not None:
             lines.append(f"{target} = {print_meaning(line.first)} at t = 1")
         lines.append(f"{target} = {print_meaning(line.value)}")
+    lines += [f"output {output.name} = {print_meaning(output.value)}" for output in optimizer.outputs]
     if optimizer.query is not None:
         lines.append(f"gradient at {print_meaning(optimizer.query)}")
     return "\n".join(lines)

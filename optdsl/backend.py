@@ -26,7 +26,8 @@ class Program:
     `query` is the kernel that moves theta to the point where the gradient is taken, None for
     theta[t-1]; it has the buffers and inputs of `update`, and stores to theta only. `reductions` run
     before `update`, in this order, and only read; `totals` are what they sum for whole tensors, in the order
-    of the columns. `vectors` run after `update`: states with one value for each row or column.
+    of the columns. `vectors` run after `update`: states with one value for each row or column. `views` put
+    outputs into theta, between steps.
     """
 
     optimizer: Optimizer
@@ -35,6 +36,7 @@ class Program:
     reductions: tuple[Kernel, ...] = ()
     totals: tuple[Total, ...] = ()
     vectors: tuple[Kernel, ...] = ()
+    views: tuple[Kernel, ...] = ()
 
     def summed(self, kernel: Kernel) -> Iterator[tuple[int, Total]]:
         """What a pass sums, in its order: the column among the totals, and which it is."""
@@ -46,8 +48,9 @@ class Program:
 
     @property
     def kernels(self) -> tuple[Kernel, ...]:
-        """All of them, in the order in which a step runs them."""
-        return (*((self.query,) if self.query else ()), *self.reductions, self.update, *self.vectors)
+        """All of them, in the order in which a step runs them; last those that no step runs."""
+        moving = (self.query,) if self.query else ()
+        return (*moving, *self.reductions, self.update, *self.vectors, *self.views)
 
 
 class Step(Protocol):
@@ -64,7 +67,7 @@ class Backend(Protocol):
         ...
 
     def load(self, program: Program, phase: str = "update") -> Step:
-        """A step for `program.update`, or for `program.query` when `phase` is "query"."""
+        """A step for `program.update`, or for the kernel whose name `phase` is."""
         ...
 
 

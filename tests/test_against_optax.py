@@ -170,11 +170,10 @@ def test_momo_of_optax_decays_beside_its_model() -> None:
     assert float(start[0] + update[0]) == 0.5  # when this fails, optax has been mended
 
 
-# Factors of the two largest dimensions, random numbers, factorisations, a second view of theta.
+# Factors of the two largest dimensions, random numbers, factorisations, a rule around any other.
 NOT_YET = {
     *("adafactor lbfgs noisy_sgd".split()),
-    *("dpsgd galore muon".split()),
-    *("schedule_free schedule_free_adamw schedule_free_sgd".split()),
+    *("dpsgd galore muon schedule_free".split()),
 }
 
 

@@ -196,6 +196,15 @@ CASES += [
 ]  # fmt: skip
 
 
+AVERAGED: dict[str, Any] = {"lr": 0.02, "weight_decay": 0.1, "warmup_steps": 20, "r": 0.5}
+for spec, rule, each in (
+    ("schedule_free_sgd", peers.schedule_free_sgd, {"momentum": 0.8}),
+    ("schedule_free_adamw", peers.schedule_free_adamw, {"betas": (0.8, 0.95), "eps": 1e-3}),
+):
+    for options in ({"lr": 0.0025}, {**AVERAGED, **each}):
+        CASES += [transcribed(spec, "the authors' schedule_free", rule, options, options)]
+
+
 def penalised(params: list[torch.Tensor], *, l1: float, l2: float, **options: Any) -> Stepper:
     """torch's SGD on a loss with the penalty written out, whose gradient autograd takes."""
 

@@ -66,6 +66,11 @@ CASES = [
         "adafactor", torch.optim.Adafactor,
         {"lr": 0.1, "beta2_decay": -0.5, "eps": (1e-3, 0.01), "d": 2.0, "weight_decay": 0.1},
     ),
+    *cases(
+        "asgd", torch.optim.ASGD,
+        {"lr": 0.1, "lambd": 0.01, "alpha": 0.5, "t0": 50.0, "weight_decay": 0.1},
+        {"t0": 0.0},
+    ),
     *cases("adamax", torch.optim.Adamax, {"betas": (0.5, 0.9), "weight_decay": 0.1, "eps": 1e-3}),
     *cases(
         "nadam", torch.optim.NAdam,
@@ -125,6 +130,7 @@ class Race:
 
     case: Case
     precision: Precision
+    loaded: bool = False  # whether both have another's state
 
     def __post_init__(self) -> None:
         self.ours = tensors(self.precision.ours, self.precision.ours)
@@ -165,6 +171,8 @@ class Race:
     def _assert_close(self, found: torch.Tensor, expected: torch.Tensor, what: str) -> None:
         """Relative to each element and to the tensor's largest: single elements pass through zero."""
         rtol = self.precision.rtol
+        if self.loaded and self.case.spec == "asgd":  # loading makes eta float64, and torch rounds it still
+            rtol = max(rtol, 1e-7)
         if self.case.spec == "nadam":  # torch rounds the product of momenta to float32 at every step
             rtol = max(rtol, 1e-7)
         torch.testing.assert_close(
@@ -208,6 +216,7 @@ def test_state_dict_moves_both_ways(case: Case) -> None:
             race.start()
             race.optimizer.load_state_dict(torch_saved)
             race.torch_optimizer.load_state_dict(saved)
+            race.loaded = True
     race.compare("step 20", states=True)
 
 

@@ -80,8 +80,13 @@ def test_no_file_is_two_ideas() -> None:
 
 
 def test_no_text_is_ever_run() -> None:
-    """SymPy's readers run what they read; generated modules are loaded in one place only."""
-    running = re.compile(r"\b(sympify|parse_expr|lambdify|eval|exec)\s*\(|\bsympy\.S\(|\b__import__\(")
+    """SymPy's readers run what they read; generated modules are loaded in one place only.
+
+    `opt.eval()`, as optimizers with a second view of the parameters have it, runs no text.
+    """
+    running = re.compile(
+        r"(?<!opt\.)(?<!def )\b(sympify|parse_expr|lambdify|eval|exec)\s*\(|\bsympy\.S\(|\b__import__\("
+    )
     found = {
         f"{module_name(path)}: {line.strip()}"
         for path in sources("optdsl", "backends", "grammar", "specs", "benchmarks")

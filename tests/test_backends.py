@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optdsl.backend import available_backends, get_backend
-from optdsl.kernel.ir import Loop, Type
+from optdsl.kernel.ir import Kernel, Loop, Op, Type
+from optdsl.kernel.walk import nodes
 from optdsl.language.inputs import inputs_by_shape
 from optdsl.language.optimizer import Shape
 from optdsl.runtime.launch import CHUNK
@@ -143,6 +144,13 @@ def test_special_numbers_mean_the_same_everywhere(setting: Setting, storage: Typ
         np.testing.assert_allclose(array, wanted, rtol=1e-6 if storage is Type.F32 else 1e-12, err_msg=name)
 
 
+def _copies(kernel: Kernel) -> bool:
+    """Whether it computes nothing."""
+    return not any(
+        isinstance(x, Op) for phase in kernel.phases for stmt in phase.body for x in nodes(stmt.value)
+    )
+
+
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86 machine code")
 @pytest.mark.parametrize(("mode", "storage"), PRECISIONS, ids=lambda value: str(value))
 @pytest.mark.parametrize("setting", SETTINGS, ids=label)
@@ -153,6 +161,8 @@ def test_kernels_are_vectorised(setting: Setting, mode: str, storage: Type) -> N
     """
     program = programs.program(setting, mode, storage)
     for kernel in program.kernels:
+        if kernel in program.views and _copies(kernel):
+            continue
         found = get_backend("numba_cpu").vectorisation(program, kernel.name)  # type: ignore[attr-defined]
         if kernel.loop in (Loop.ELEMENTS, Loop.MATRIX):
             assert found.packed >= (max(found.scalar, 1) if kernel.loop is Loop.ELEMENTS else 1), found

@@ -50,7 +50,7 @@ def coasting(context: Context) -> Iterator[Verdict]:
 
 
 def _no_decay(context: Context) -> dict[Key, Fraction]:
-    return {(name, Age.NOW): ZERO for name in decays(context)[:1]}
+    return {(name, Age.NOW): ZERO for name in decays(context)}
 
 
 def _keeps_moving(context: Context) -> bool:

@@ -12,6 +12,7 @@ check that does not apply (no lr, no decay) is proved in so many words.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
+from itertools import combinations
 
 from optdsl.checks.algebra import Algebra, NoFormError, cases
 from optdsl.checks.context import Context
@@ -55,7 +56,8 @@ def fixed_point(context: Context) -> Iterator[Verdict]:
         return
     stopped = decays(context)
     if stopped:
-        yield Verdict("fixed_point", Outcome.PROVED, f"g = 0 leaves theta where it is when {stopped[0]} = 0")
+        when = " and ".join(f"{name} = 0" for name in stopped)
+        yield Verdict("fixed_point", Outcome.PROVED, f"g = 0 leaves theta where it is when {when}")
         return
     for hypers in hyper_points(context):
         found = _first_step(hypers, ZERO, context)
@@ -136,14 +138,16 @@ def _stays(context: Context, hypers: Inputs) -> bool:
     )
 
 
-def decays(context: Context) -> list[str]:
-    """Hypers at whose zero a step without gradient stays where it is (lr does not count)."""
+def decays(context: Context) -> tuple[str, ...]:
+    """A hyper, or two, at whose zero a step without gradient stays where it is (lr does not count)."""
     if _stays(context, {}):
-        return []
+        return ()
     lr = _learning_rate(context)
     names = [h.name for h in context.optimizer.hypers if h.domain.contains(ZERO) and h.name != lr]
     names.sort(key=lambda name: "decay" not in name)  # where several stop it, the one that is meant to
-    return [name for name in names if _stays(context, {(name, Age.NOW): ZERO})]
+    groups = (group for count in (1, 2) for group in combinations(names, count))
+    stopping = (group for group in groups if _stays(context, {(name, Age.NOW): ZERO for name in group}))
+    return next(stopping, ())
 
 
 def _against(context: Context, given: Inputs, key: Key) -> bool:

@@ -13,7 +13,18 @@ from fractions import Fraction
 from optdsl.checks.context import Context
 from optdsl.checks.pairing import constant_of
 from optdsl.checks.verdict import Outcome, Verdict, Witness
-from optdsl.checks.walk import GRADIENT, THETA, TIME, Arithmetic, Key, inputs, key_of, run_step, value_of
+from optdsl.checks.walk import (
+    GRADIENT,
+    THETA,
+    TIME,
+    Arithmetic,
+    Key,
+    inputs,
+    key_of,
+    run_step,
+    value_of,
+    with_outputs,
+)
 from optdsl.diagnostics import Span
 from optdsl.language import syntax
 from optdsl.language.inputs import INPUTS
@@ -174,7 +185,7 @@ def _raised(name: str, power: Fraction) -> str:
 def infer(context: Context) -> tuple[Units, dict[Key, Unit]]:
     """The arithmetic with everything solved, and the unit of every quantity. Raises `Clash`."""
     arithmetic = Units()
-    optimizer = context.optimizer
+    optimizer = with_outputs(context.optimizer)
     values = {key: arithmetic.unknown(key[0]) for key in inputs(optimizer)}
     p, loss = {"": Fraction(1)}, {"": Fraction(1)}
     values[THETA] = Unit(p, {})

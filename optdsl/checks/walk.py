@@ -7,10 +7,11 @@ so that cost is linear in the spec however its values are shared.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 from typing import Generic, TypeVar
 
-from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Optimizer, Ref, Truth
+from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Optimizer, Ref, Role, Truth
 
 T = TypeVar("T")
 
@@ -67,6 +68,15 @@ def value_of(line: Assign, *, first: bool) -> Expr:
 
 def key_of(line: Assign) -> Key:
     return line.target.name, line.target.age
+
+
+def with_outputs(optimizer: Optimizer) -> Optimizer:
+    """Its outputs as last lines: what is asked of every line of a step is asked of them."""
+    views = (
+        Assign(Ref(Role.VALUE, output.name, shape=output.value.shape), output.value, span=output.span)
+        for output in optimizer.outputs
+    )
+    return replace(optimizer, lines=(*optimizer.lines, *views))
 
 
 def inputs(optimizer: Optimizer) -> list[Key]:

@@ -18,7 +18,7 @@ from optdsl.checks.rational import BudgetError, Rational
 from optdsl.checks.runs_of import ill_defined_run
 from optdsl.checks.trace import IllDefinedError, replay
 from optdsl.checks.verdict import Outcome, Verdict, Witness
-from optdsl.checks.walk import TIME, Key, inputs, run_step
+from optdsl.checks.walk import TIME, Key, inputs, run_step, with_outputs
 from optdsl.language.optimizer import Apply
 
 
@@ -61,6 +61,7 @@ class _Watching(Algebra):
 
 
 def well_defined(context: Context) -> Iterator[Verdict]:
+    context = Context(with_outputs(context.optimizer))
     facts = context.facts
     try:
         kept, unproved = _obligations(context, facts)

@@ -434,6 +434,20 @@ class NoSuchInput(Problem):
     known: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class OutputNotKept(Problem):
+    """An output is worked out between steps, when a user asks for it: from theta and the states as the last
+    step left them, hypers and flags.
+    """
+
+    code = "OD222"
+    title = "the output `{name}` cannot be worked out between steps: {reason}"
+    label = "read when no step is being taken"
+    advice = "make it of theta[t], states with [t], hypers and flags; what else it needs, keep as a state"
+    name: str
+    reason: str
+
+
 # --- OD3xx: kinds and shapes ---------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ BASES = {
     "torch": ("optdsl.runtime.torch_optimizer", "FusedOptimizer"),
     "numpy": ("optdsl.runtime.numpy_optimizer", "ArrayOptimizer"),
 }
-LAYOUT_NAMES = "Column Flag Hyper Input Layout Reduction State THETA_0 Total Variant Vector".split()
+LAYOUT_NAMES = "Column Flag Hyper Input Layout Reduction State THETA_0 Total Variant Vector View".split()
 _STORAGES = (Type.F32, Type.F64)
 _Pair = tuple[str, str]
 
@@ -101,7 +101,16 @@ class _Functions:
         queries = [program.query for program in programs if program.query]
         if queries:
             query = self._pairs(queries, f"prepare_query{suffix}", f"query{suffix}")
-        count = max(len(kernel.scalars) for kernel in (*updates, *queries))
+        views = {
+            output.name: self._pairs(
+                [program.views[place] for program in programs],
+                f"prepare_view_{output.name}{suffix}",
+                f"view_{output.name}{suffix}",
+            )
+            for place, output in enumerate(optimizer.outputs)
+        }
+        shown = [kernel for program in programs for kernel in program.views]
+        count = max(len(kernel.scalars) for kernel in (*updates, *queries, *shown))
         reductions = tuple(
             ReductionFacts(
                 self._pairs(
@@ -123,7 +132,7 @@ class _Functions:
             )
             for kernels in zip(*(program.vectors for program in programs), strict=True)
         )
-        return VariantFacts(optimizer, count, update, query, reductions, vectors, updates[0].line_sums)
+        return VariantFacts(optimizer, count, update, query, reductions, views, vectors, updates[0].line_sums)
 
     def _pairs(self, kernels: list[Kernel], prologue: str, phase: str) -> tuple[_Pair, _Pair]:
         texts = [self.writer.functions(kernel, prologue, phase, self.source) for kernel in kernels]

@@ -130,6 +130,7 @@ class VariantFacts:
     update: Pairs
     query: Pairs | None
     reductions: tuple[ReductionFacts, ...]
+    views: dict[str, Pairs]  # by the output's name
     vectors: tuple[VectorFacts, ...] = ()
     reduced: tuple[str, ...] = ()
     below: "VariantFacts | None" = None  # for tensors of fewer dimensions than `rank`
@@ -221,6 +222,9 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
                 f"                Reduction({pair}, {reduction.scalar_count}, ({totals}{comma}){columns}),"
             )
         lines.append("            ),")
+    if facts.views:
+        views = (f'View("{name}", {_pair(one)}, {_pair(two)})' for name, (one, two) in facts.views.items())
+        lines += tuple_lines("views", list(views), 3)
     if facts.reduced:
         lines.append(f"            reduced=({', '.join(json.dumps(per) for per in facts.reduced)},),")
     for place, storage in enumerate(("float32", "float64") if facts.vectors else ()):
@@ -296,6 +300,12 @@ def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[
         ]
     if optimizer.inputs:
         text += ["", *(f"step(..., {name}=...): {INPUTS[name].what}" for name in optimizer.inputs)]
+    if optimizer.outputs:
+        names = ", ".join(f'opt.view("{output.name}")' for output in optimizer.outputs)
+        text += [
+            "",
+            f"The parameters to evaluate with: opt.eval(), and opt.train() before the next step; or {names}.",
+        ]
     text += ["", "Raises ValueError for a value outside of its domain, before anything changes."]
     escaped = [_printable(line).replace("\\", "\\\\").replace('"""', "'''") for line in text]
     return [f'    """{escaped[0]}', *(f"    {line}".rstrip() for line in escaped[1:]), '    """']

@@ -23,3 +23,14 @@ def constant_of(expr: meaning.Expr) -> Fraction | None:
             return x / y
         case _:
             return None
+
+
+def as_kept(expr: meaning.Expr) -> meaning.Expr:
+    """Between steps, what the last one made new is what is kept."""
+    match expr:
+        case meaning.Ref(age=Age.NEW):
+            return replace(expr, age=Age.OLD)
+        case meaning.Apply(args=args):
+            return replace(expr, args=tuple(map(as_kept, args)))
+        case _:
+            return expr

@@ -1,8 +1,8 @@
 """Meaning to Kernel IR, operation for operation in the author's order.
 
 In: a specialised `Optimizer` (no flags) and a `Precision`. Out: a `Program`: the update kernel, one kernel
-for each pass of reductions before it, and the query kernel when the gradient is taken elsewhere. Legal
-(`verify` passes), not yet optimized.
+for each pass of reductions before it, the query kernel when the gradient is taken elsewhere, and one for each
+output. Legal (`verify` passes), not yet optimized.
 
 What is decided here:
 - A line of one value per step or tensor goes to the prologue; one of one value per element to the phase, and
@@ -48,7 +48,7 @@ from optdsl.kernel.ir import (
     Store,
     Type,
 )
-from optdsl.kernel.lines import constant_of, keeps
+from optdsl.kernel.lines import as_kept, constant_of, keeps
 from optdsl.kernel.names import Namer
 from optdsl.kernel.walk import locals_in
 from optdsl.language import optimizer as meaning
@@ -81,6 +81,7 @@ def lower(optimizer: Optimizer, precision: Precision) -> Program:
             for shape in (Shape.ROWS, Shape.COLS)
             if shape in shapes
         ),
+        tuple(_Lowering(optimizer, precision, found, 0).view(output) for output in optimizer.outputs),
     )
 
 
@@ -205,6 +206,13 @@ class _Lowering:
         self.body.append(Let(point, self._element(self.optimizer.query, point), self.optimizer.query.span))
         self.scalar_updates = self.scalar_states  # a query changes nothing that is kept
         return self._kernel("query", [self._store("theta")], frozenset(("theta",)))
+
+    def view(self, output: meaning.Output) -> Kernel:
+        """Between steps: what the last one made new is what is kept."""
+        point = self.names["theta", Age.NEW]
+        self.body.append(Let(point, self._element(as_kept(output.value), point), output.span))
+        self.scalar_updates = self.scalar_states
+        return self._kernel(f"view_{output.name}", [self._store("theta")], frozenset(("theta",)))
 
     def _kernel(self, name: str, stores: list[Store], written: frozenset[str]) -> Kernel:
         compute = self.precision.compute

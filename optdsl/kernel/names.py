@@ -17,7 +17,7 @@ GENERATED = frozenset(
     "sum0 sum1 sum2 sum3 sum4 sum5 sum6 sum7 "
     "columns0 columns1 columns2 columns3 columns4 columns5 columns6 columns7 "
     "Reduction Total "
-    "Flag Hyper Input Layout State Variant FusedOptimizer ArrayOptimizer LAYOUT THETA_0".split()
+    "Flag Hyper Input Layout State Variant FusedOptimizer ArrayOptimizer LAYOUT View THETA_0".split()
 )
 _TAKEN = GENERATED | frozenset(keyword.kwlist) | frozenset(dir(builtins))
 

@@ -33,8 +33,10 @@ def run_passes(program: Program, after: Callable[[str, Kernel], None] | None = N
     query = run(program.query) if program.query else None
     reductions = tuple(map(run, program.reductions))
     vectors = tuple(map(run, program.vectors))
-    update = run(program.update)
-    return replace(program, update=update, query=query, reductions=reductions, vectors=vectors)
+    views = tuple(map(run, program.views))
+    return replace(
+        program, update=run(program.update), query=query, reductions=reductions, vectors=vectors, views=views
+    )
 
 
 # --- fold ----------------------------------------------------------------------------------------

@@ -101,6 +101,8 @@ def equations(definition: syntax.Definition, style: Style) -> Iterator[str]:
                 yield f"{style.name(name, str(step))} = {show(initial, style)}"
             case syntax.Assign(target, value):
                 yield f"{show(target, style)} = {show(value, style)}"
+            case syntax.OutputDecl(name, value) if value is not None:
+                yield f"{style.name(name)} = {show(value, style)}"
             case _:
                 pass
 

@@ -33,8 +33,8 @@ CHARACTER_ADVICE = {
 # Names with a meaning of their own, or that generated code and its users could not use.
 BUILT_IN = frozenset({"theta", "g", "t", "E", "inf", "true", "false"})
 _WORDS = frozenset(
-    "optimizer transform schedule objective wrapper hyper flag state input start when else end prove expect "
-    "estimate if then and or not mod in as over".split()
+    "optimizer transform schedule objective wrapper hyper flag state input output start when else end prove "
+    "expect estimate if then and or not mod in as over".split()
 )
 _CALLER = frozenset("self cls params closure maximize foreach fused capturable differentiable mode".split())
 

@@ -189,6 +189,15 @@ class Assign:
 
 
 @dataclass(frozen=True)
+class Output:
+    """A second view of the parameters: elements made of the new theta and states, hypers and flags."""
+
+    name: str
+    value: Expr
+    span: Span = _span()
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """The meaning of one `optimizer` definition.
 
@@ -206,6 +215,7 @@ class Optimizer:
     query_lines: tuple[Assign, ...]  # the values that `query` needs, before the gradient is known
     lines: tuple[Assign, ...]
     claims: tuple[Claim, ...] = ()
+    outputs: tuple[Output, ...] = ()
     source: Source | None = field(default=None, compare=False, repr=False)
     span: Span = _span()  # its name
     parts: tuple[str, ...] = field(default=(), compare=False)  # of a composition, from left to right

@@ -62,6 +62,8 @@ def print_statement(statement: syntax.Statement) -> str:
             return f"state {name}[{step}] = {print_expr(initial)}{_alias(alias)}"
         case syntax.InputDecl(name):
             return f"input {name}"
+        case syntax.OutputDecl(name, shown):
+            return f"output {name}" + (f" = {print_expr(shown)}" if shown is not None else "")
         case syntax.Assign(target, value):
             return f"{print_expr(target)} = {print_expr(value)}"
         case syntax.Start(arguments):

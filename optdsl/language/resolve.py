@@ -15,6 +15,7 @@ from optdsl.language.expressions import resolve_expr
 from optdsl.language.optimizer import Age, Assign, Expr, Optimizer, Ref, Role, Shape, references
 from optdsl.language.ranks import Block, rank_flags
 from optdsl.language.reductions import is_reduction
+from optdsl.language.resolve_output import resolve_output
 from optdsl.language.scope import Declaration, Scope
 from optdsl.language.shapes import flattened, infer_shapes
 from optdsl.language.usage import report_unused
@@ -65,6 +66,13 @@ class _Definition:
         scope.elsewhere.update(name for block in blocks for names in block.partial for name in names)
         for statement in body:
             self._statement(statement)
+        views = [each for each in body if isinstance(each, syntax.OutputDecl)]
+        outputs = [resolve_output(each, scope) for each in views]
+        for each in views:
+            first = next(other for other in views if other.name == each.name)
+            if first is not each:
+                also = (Label(first.name_span, "first declared here"),)
+                self.report.add(problem.AlreadyDeclared(span=each.name_span, name=each.name, also=also))
         self._finish()
         flags += rank_flags(blocks, self.report)
         if self.report.has_errors:
@@ -80,6 +88,7 @@ class _Definition:
             query_lines=self.query_lines,
             lines=tuple(self.lines),
             claims=tuple(self.claims),
+            outputs=tuple(output for output in outputs if output),
             source=self.report.source,
             span=self.definition.name_span,
         )

@@ -103,6 +103,8 @@ class _Definition:
             case syntax.StateDecl() | syntax.FlagDecl() | syntax.InputDecl():
                 word = {syntax.StateDecl: "a state", syntax.FlagDecl: "a flag"}.get(type(statement))
                 self._timeless(word or "an input", statement.span)
+            case syntax.OutputDecl():
+                self._timeless("an output", statement.span)
             case syntax.When():
                 self._timeless("a `when` block", statement.span)
             case _:

@@ -31,7 +31,8 @@ def specialise(optimizer: Optimizer, flags: Mapping[str, bool]) -> Optimizer:
     lines = tuple(_line(line, values) for line in optimizer.lines)
     query = _decided(optimizer.query, values) if optimizer.query else None
     query_lines = tuple(_line(line, values) for line in optimizer.query_lines)
-    live = live_names(lines, query, query_lines)
+    outputs = tuple(replace(output, value=_decided(output.value, values)) for output in optimizer.outputs)
+    live = live_names(lines, query, query_lines, tuple(output.value for output in outputs))
     return replace(
         optimizer,
         flags=(),
@@ -39,6 +40,7 @@ def specialise(optimizer: Optimizer, flags: Mapping[str, bool]) -> Optimizer:
         query=query,
         query_lines=tuple(line for line in query_lines if line.target.name in live),
         lines=tuple(line for line in lines if line.target.name in live),
+        outputs=outputs,
     )
 
 
@@ -71,14 +73,20 @@ def _folded(expr: Apply, op: str) -> Expr:
             return expr
 
 
-def live_names(lines: tuple[Assign, ...], query: Expr | None, query_lines: tuple[Assign, ...]) -> set[str]:
-    """Names whose value reaches theta or the point of the gradient, now or in a later step.
+def live_names(
+    lines: tuple[Assign, ...],
+    query: Expr | None,
+    query_lines: tuple[Assign, ...],
+    outputs: tuple[Expr, ...] = (),
+) -> set[str]:
+    """Names whose value reaches theta, an output or the point of the gradient, now or in a later step.
 
     A name that stays stays with its line: an old value that is read needs the line that keeps it.
     """
     setters = {line.target.name: line for line in (*query_lines, *lines)}
     live = {"theta"}
-    waiting = [setters["theta"], *(setters[ref.name] for ref in _set_by_lines(query, setters))]
+    roots = [ref for part in (query, *outputs) for ref in _set_by_lines(part, setters)]
+    waiting = [setters["theta"], *(setters[ref.name] for ref in roots)]
     live.update(line.target.name for line in waiting)
     while waiting:
         line = waiting.pop()

@@ -154,6 +154,16 @@ class InputDecl:
 
 
 @dataclass(frozen=True)
+class OutputDecl:
+    """`value` is None for a state."""
+
+    name: str
+    value: Expr | None
+    span: Span = _span()
+    name_span: Span = _span()
+
+
+@dataclass(frozen=True)
 class Assign:
     """`x = ...`, `x[t] = ...` or `x[1] = ...`."""
 
@@ -198,7 +208,7 @@ class Claim:
     span: Span = _span()
 
 
-Statement = HyperDecl | FlagDecl | StateDecl | InputDecl | Assign | When | Start | Claim
+Statement = HyperDecl | FlagDecl | StateDecl | InputDecl | OutputDecl | Assign | When | Start | Claim
 
 
 class Kind(StrEnum):

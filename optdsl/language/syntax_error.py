@@ -20,7 +20,7 @@ _EXPECTED = {
 _EXPRESSION_STARTS = {"NAME", "INT", "NUMBER", "LPAR", "MINUS", "E", "IF", "TRUE", "FALSE"}
 _OPERATORS = {"PLUS", "MINUS", "TIMES", "DIVIDE", "MATMUL", "MOD", "COMPARE", "POWER", "AND", "OR"}
 _KINDS = {"OPTIMIZER", "TRANSFORM", "SCHEDULE", "OBJECTIVE", "WRAPPER"}
-_STATEMENTS = {"HYPER", "FLAG", "STATE", "INPUT", "PROVE", "EXPECT", "ESTIMATE", "WHEN", "START"}
+_STATEMENTS = {"HYPER", "FLAG", "STATE", "INPUT", "OUTPUT", "PROVE", "EXPECT", "ESTIMATE", "WHEN", "START"}
 _DEFINITION = re.compile(r"(?:optimizer|transform|schedule|objective|wrapper)\s+(\w+)$")
 _VALUE = re.compile(r"([\w.]+|[)\]])\s*$")
 _WORDS = {"ELSE", "THEN", "END", "IN", "AS", "REFUTED"}
@@ -65,7 +65,7 @@ def explain_syntax_error(error: lark.exceptions.UnexpectedInput, text: str) -> P
     if re.match(r"[\w.(]", found or " ") and expected & _OPERATORS and (left := _VALUE.search(before)):
         right = "(...)" if found == "(" else found
         left_text = left[1] if left[1] not in ")]" else "(...)"
-        if not re.match(r"\s*(hyper|flag|state|input|prove|expect|estimate)\b", code):
+        if not re.match(r"\s*(hyper|flag|state|input|output|prove|expect|estimate)\b", code):
             return problem.MissingOperator(span=span, left=left_text, right=right)
     return problem.UnexpectedText(span=span, expected=_expected(expected), found=_found(found))
 

@@ -189,6 +189,10 @@ class TreeBuilder(Transformer[Token, Any]):
     def input(self, children: Children) -> syntax.InputDecl:
         return syntax.InputDecl(_name(children), _span(*children), _span(children[1]))
 
+    def output(self, children: Children) -> syntax.OutputDecl:
+        value = children[3] if len(children) > 2 else None
+        return syntax.OutputDecl(_name(children), value, _span(*children), _span(children[1]))
+
     def alias(self, children: Children) -> syntax.Alias:
         index = _int(children[3]) if len(children) > 2 else None
         return syntax.Alias(_name(children), index, _span(*children))

@@ -51,8 +51,10 @@ def _declared(optimizer: Optimizer, scope: Scope, used: set[str], report: Report
 
 
 def _reaching(optimizer: Optimizer, setters: dict[str, list[Assign]]) -> set[Ref]:
-    """Every reference on a path to `theta` or to the point where the gradient is taken."""
+    """Every reference on a path to `theta`, to an output or to the point where the gradient is taken."""
     found: set[Ref] = set(references(optimizer.query)) if optimizer.query else set()
+    for output in optimizer.outputs:
+        found |= references(output.value)
     visited: set[str] = set()
     waiting = ["theta", *(ref.name for ref in found)]
     while waiting:

@@ -146,13 +146,14 @@ class ArrayPlan:
             table.compile()
             table.gather(hypers, np.array([options.direction]))
 
-    def move(self) -> None:
-        """Parameters go to the query point."""
+    def move(self, view: str | None = None) -> None:
+        """Parameters go to the query point, or to a view of them."""
         threads = thread_count()
         self._load_copies()
         for table, _ in self._tables:
-            assert table.query is not None
-            table.run(table.query, threads)
+            pair = table.query if view is None else table.views[view]
+            assert pair is not None
+            table.run(pair, threads)
         self._store_copies()
 
     def run(self, given: Mapping[str, Sequence[Array | None]]) -> None:
@@ -194,6 +195,7 @@ class ArrayPlan:
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
             vectors=variant.vectors_float32 if single else variant.vectors_float64,
             dims=np.array([dims(self._arrays[i].shape) for i in indices], np.int64),
+            views=variant.views_of(single=single),
             addresses=addresses,
             sizes=np.array([self._arrays[i].size for i in indices], np.int64),
             numbers_at=numbers_at,

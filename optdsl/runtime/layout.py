@@ -134,6 +134,15 @@ class Vector:
 
 
 @dataclass(frozen=True)
+class View:
+    """A second view of the parameters: the pairs put it into theta, from theta and the states."""
+
+    name: str
+    float32: KernelPair
+    float64: KernelPair
+
+
+@dataclass(frozen=True)
 class Variant:
     """The optimizer with its flags chosen.
 
@@ -145,6 +154,7 @@ class Variant:
     uses_time          t is read
     float32, float64   (prologue, kernel) for each dtype of parameters
     query_...          the pair that moves theta to where the gradient is taken; None: it stays
+    views              what the parameters can be evaluated with
     reductions_...     the passes before the kernel, in order; with any, every tensor has a row of its own
     reduced            "rows" or "cols" for each float64 buffer behind the states, where a pass puts its sums;
                        with any, tensors are gone through by rows, and have to be contiguous
@@ -170,9 +180,14 @@ class Variant:
     below: "Variant | None" = None
     rank: int = 0
 
+    views: tuple[View, ...] = ()
+
     def of_rank(self, dimensions: int) -> "Variant":
         """The variant for a tensor of so many dimensions."""
         return self if self.below is None or dimensions >= self.rank else self.below
+
+    def views_of(self, *, single: bool) -> dict[str, KernelPair]:
+        return {view.name: view.float32 if single else view.float64 for view in self.views}
 
     @property
     def extra_columns(self) -> int:
@@ -205,6 +220,11 @@ class Layout:
             known = lengths.get(hyper.option) or 0
             lengths[hyper.option] = None if hyper.index is None else max(known, hyper.index + 1)
         return lengths
+
+    @cached_property
+    def views(self) -> tuple[str, ...]:
+        """The same for all variants."""
+        return tuple(view.name for view in next(iter(self.variants.values())).views)
 
     @cached_property
     def options(self) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ Supported: writable float32 and float64 arrays of any strides. NOT done: groups 
 (make one optimizer for each). No deep-learning framework is imported.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from optdsl.runtime.array_state import copy_states, read_file, write_file
 from optdsl.runtime.hypers import Options, defaults_of, read_options
 from optdsl.runtime.inputs import arrays, numbers, unknown_numbers, unread
 from optdsl.runtime.layout import Layout
+from optdsl.runtime.views import known_view, refuse_while_shown
 
 Array = NDArray[Any]
 
@@ -48,6 +50,7 @@ class ArrayOptimizer:
         check_parameters(self._arrays, self._structure)
         self._states: list[dict[str, Any]] = [{} for _ in self._arrays]
         self._plan: ArrayPlan | None = None
+        self._shown: list[tuple[Array, Array]] | None = None  # arrays that show a view, and what they are
 
     def __getattr__(self, name: str) -> Any:
         if name in self.__dict__.get("hyper", ()):
@@ -61,6 +64,7 @@ class ArrayOptimizer:
             super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
+        refuse_while_shown(self.layout, self._shown is not None, "nothing is copied")
         return {**self.__dict__, "_plan": None}  # addresses mean nothing elsewhere
 
     def __repr__(self) -> str:
@@ -75,6 +79,7 @@ class ArrayOptimizer:
         number, and `hvp`, an estimate of the Hessian's diagonal in the structure of `grads`, are for specs
         that read them, which need them at every step, else `TypeError`.
         """
+        refuse_while_shown(self.layout, self._shown is not None, "no step is taken")
         words = {"loss": loss, "hvp": hvp}
         unread(self.layout, words)
         scalars, inputs = numbers(self.layout, words), arrays(self.layout, words)
@@ -133,12 +138,49 @@ class ArrayOptimizer:
             for array, old in zip(self._arrays, saved, strict=True):
                 array[...] = old
 
+    @contextmanager
+    def view(self, name: str) -> Iterator[None]:
+        """`with opt.view("ax"): evaluate()`: another view of the parameters is in them, and they come back.
+
+        Raises `ValueError` for a view that this optimizer has not got. Until the parameters are back, steps
+        and whatever saves or loads are refused with `RuntimeError`; what is written to them is lost.
+        """
+        known_view(self.layout, name)
+        refuse_while_shown(self.layout, self._shown is not None, "no other view is shown")
+        self._show(name)
+        try:
+            yield
+        finally:
+            self.train()
+
+    def eval(self) -> None:
+        """Puts the first view into the parameters, until `train`. Nothing happens where there is no view."""
+        if self.layout.views and self._shown is None:
+            self._show(self.layout.views[0])
+
+    def train(self) -> None:
+        """Puts the parameters back, bit for bit, if they show a view."""
+        saved, self._shown = self._shown or [], None
+        for array, old in saved:
+            array[...] = old
+
+    def _show(self, name: str) -> None:
+        options = self._options()
+        stepped = tuple(bool(state) for state in self._states)
+        plan = ArrayPlan(self.layout, options, self._arrays, self._states, stepped, self._structure)
+        plan.gather(options, unknown_numbers(self.layout))
+        moving = [array for array, moves in zip(self._arrays, stepped, strict=True) if moves]
+        saved = [(array, array.copy()) for array in moving]
+        plan.move(name)
+        self._shown = saved
+
     def state_dict(self) -> dict[str, Any]:
         """`{"optimizer": name, "hyper": {...}, "state": [...]}`: copies, one entry of state an array.
 
         Entries are empty until an array's first step, and hold arrays of its shape and dtype, and
-        numbers (`step` among them), under torch's keys.
+        numbers (`step` among them), under torch's keys. Raises `RuntimeError` while a view is shown.
         """
+        refuse_while_shown(self.layout, self._shown is not None, "nothing is saved")
         return {
             "optimizer": self.layout.name,
             "hyper": dict(self.hyper),
@@ -150,6 +192,7 @@ class ArrayOptimizer:
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over copies of what `state_dict` gave. Raises `ValueError`, and then nothing is loaded."""
+        refuse_while_shown(self.layout, self._shown is not None, "nothing is loaded")
         hyper, states = copy_states(self.layout, state_dict, self.hyper, self._arrays, self._structure)
         self.__dict__["hyper"] = hyper
         self._states, self._plan = states, None

@@ -57,6 +57,7 @@ class Table:
     reductions: tuple[Reduction, ...] = ()
     vectors: tuple[Vector, ...] = ()
     dims: NDArray[np.int64] | None = None
+    views: dict[str, KernelPair] = field(default_factory=dict)
     batch: Batch = field(init=False)
     chunks: Chunks = field(init=False)
 

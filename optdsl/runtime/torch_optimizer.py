@@ -9,7 +9,8 @@ Supported: dense float32 and float64 tensors on the CPU, of any strides. NOT don
 dtypes, complex numbers, sparse gradients, gradients through a step.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, overload
 
 import torch
@@ -22,6 +23,8 @@ from optdsl.runtime.thread_pool import chosen_thread_count
 from optdsl.runtime.torch_plan import Plan
 from optdsl.runtime.torch_query import at_query_point
 from optdsl.runtime.torch_state import carried_options, check_group, check_loaded_state
+from optdsl.runtime.torch_view import Saved, restore, show
+from optdsl.runtime.views import known_view, refuse_while_shown
 
 Closure = Callable[[], Any]
 
@@ -36,6 +39,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     layout: ClassVar[Layout]
     _plan: Plan | None = None
+    _shown: Saved | None = None  # what the parameters are, while they show a view of them
 
     def __init__(self, params: Iterable[Any], options: dict[str, Any]) -> None:
         defaults = {**carried_options(self.layout), "maximize": False, **defaults_of(self.layout), **options}
@@ -66,6 +70,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         gets it as `hvp`: a tensor for each parameter of all groups, in their order, None where there is
         no gradient; between two estimates, give the last one again.
         """
+        refuse_while_shown(self.layout, self._shown is not None, "no step is taken")
         unread(self.layout, {"loss": loss, "hvp": hvp})
         given, loss = {"loss": loss, "hvp": hvp}, None
         arrays(self.layout, given)
@@ -110,12 +115,47 @@ class FusedOptimizer(torch.optim.Optimizer):
     def _threads(self) -> int:
         return chosen_thread_count() or torch.get_num_threads()
 
+    @contextmanager
+    def view(self, name: str) -> Iterator[None]:
+        """`with opt.view("ax"): evaluate()`: another view of the parameters is in them, and they come back.
+
+        Raises `ValueError` for a view that this optimizer has not got. Until the parameters are back, steps
+        and whatever saves or loads are refused with `RuntimeError`; what is written to them is lost.
+        """
+        known_view(self.layout, name)
+        refuse_while_shown(self.layout, self._shown is not None, "no other view is shown")
+        self._shown = show(self, name, self._threads())
+        try:
+            yield
+        finally:
+            self.train()
+
+    def eval(self) -> None:
+        """Puts the first view into the parameters, until `train`. Nothing happens where there is no view."""
+        if self.layout.views and self._shown is None:
+            self._shown = show(self, self.layout.views[0], self._threads())
+
+    def train(self) -> None:
+        """Puts the parameters back, bit for bit, if they show a view."""
+        saved, self._shown = self._shown, None
+        restore(saved or [])
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's. Raises `RuntimeError` while a view is shown: the model's would be that of the view."""
+        refuse_while_shown(self.layout, self._shown is not None, "nothing is saved")
+        return super().state_dict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        refuse_while_shown(self.layout, self._shown is not None, "nothing is copied")
+        return super().__getstate__()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over options and state, also from torch's own class.
 
         Tensors are copied, so that the optimizer which they came from may go on. Raises `ValueError` for
         options that would change the maths unseen or state that is not whole; then nothing is loaded.
         """
+        refuse_while_shown(self.layout, self._shown is not None, "nothing is loaded")
         state = {
             key: {name: x.clone() if isinstance(x, Tensor) else x for name, x in entry.items()}
             for key, entry in state_dict["state"].items()

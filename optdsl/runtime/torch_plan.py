@@ -188,6 +188,7 @@ class Plan:
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
             vectors=variant.vectors_float32 if single else variant.vectors_float64,
             dims=np.array([dims(self.members[i].p.shape) for i in indices], np.int64),
+            views=variant.views_of(single=single),
             addresses=addresses,
             sizes=np.array([self.members[i].p.numel() for i in indices], np.int64),
             numbers_at=numbers_at,

@@ -366,4 +366,20 @@ CASES = [
              "eps": 1e-3, "weight_decay": 0.2, "update_interval": 3, **GIVEN},
         ),
     ),
+    *same(
+        "schedule_free_sgd", "schedule_free_sgd",
+        ({}, {}),
+        (
+            {"lr": 0.01, "momentum": 0.5, "weight_decay": 0.1},
+            {"learning_rate": 0.01, "b1": 0.5, "weight_decay": 0.1},
+        ),
+    ),
+    *same(
+        "schedule_free_adamw", "schedule_free_adamw",
+        ({"corrected": True}, {}),
+        (
+            {"corrected": True, "lr": 0.01, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1},
+            {"learning_rate": 0.01, **betas(0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1},
+        ),
+    ),
 ]  # fmt: skip

@@ -96,3 +96,34 @@ def tensorflow_proximal(
     if l1 > 0:
         return np.sign(x) * np.maximum(np.abs(x) - lr * l1, 0.0) / (1.0 + l2 * lr)
     return x / (1.0 + l2 * lr)
+
+
+def schedule_free_sgd(
+    y: Array, g: Array, state: State, t: int, *, lr: float, momentum: float = 0.9, weight_decay: float = 0.0,
+    warmup_steps: int = 0, r: float = 0.0,
+) -> Array:  # fmt: skip
+    """The paper's sequences, with the weights of facebookresearch/schedule_free, sgd_schedulefree.py."""
+    rate = lr * (t / warmup_steps if t <= warmup_steps else 1.0)
+    return _averaged(y, rate * (g + weight_decay * y), rate, momentum, state, t, r)
+
+
+def schedule_free_adamw(
+    y: Array, g: Array, state: State, t: int, *, lr: float, betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8, weight_decay: float = 0.0, warmup_steps: int = 0, r: float = 0.0,
+) -> Array:  # fmt: skip
+    """As above, adamw_schedulefree.py."""
+    state["v"] = betas[1] * state.get("v", 0.0) + (1 - betas[1]) * g * g
+    rate = lr * (t / warmup_steps if t <= warmup_steps else 1.0) * np.sqrt(1 - betas[1] ** t)
+    moved = rate * (g / (np.sqrt(state["v"]) + eps) + weight_decay * y)
+    return _averaged(y, moved, rate, betas[0], state, t, r)
+
+
+def _averaged(y: Array, moved: Array, rate: float, beta: float, state: State, t: int, r: float) -> Array:
+    """x is the weighted average of z, and y lies between the two; `state` holds x for whoever asks."""
+    x, z = state.get("x", y), state.get("z", y) - moved
+    highest = max(rate, state.get("lr_max", 0.0))
+    weight = t**r * highest**2
+    total = state.get("total", 0.0) + weight
+    x = x + weight / total * (z - x)
+    state.update(x=x, z=z, lr_max=highest, total=total)
+    return np.asarray(beta * x + (1 - beta) * z)

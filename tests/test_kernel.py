@@ -68,7 +68,7 @@ def test_every_pass_keeps_the_meaning(setting: Setting, precision: Precision) ->
     optimizer = specialise(programs.meaning(name), dict(flags))
     exact_step = import_module("optdsl.backends.reference").exact_step
     lowered = lower(optimizer, precision)
-    updating = [*lowered.reductions, lowered.update]
+    updating = [*lowered.reductions, lowered.update, *lowered.vectors]
     forms = {"lower": updating}
     run_passes(lowered, lambda each, kernel: forms.setdefault(each, []).append(kernel))
     assert len(forms) == 1 + len(PASSES)

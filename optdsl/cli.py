@@ -176,40 +176,34 @@ def compile_command(
 
 
 @cli.command("list")
+@click.argument("words", nargs=-1, metavar="[WORD...]")
+@click.option(
+    "--class",
+    "sharding",
+    type=click.Choice(["elementwise", "matrix", "per-tensor", "global"]),
+    help="Only these.",
+)
+@click.option("--max-state", type=click.IntRange(0), metavar="BYTES", help="At most so many a parameter.")
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @everywhere
-def list_command(form: str) -> None:
+def list_command(words: tuple[str, ...], sharding: str | None, max_state: int | None, form: str) -> None:
     """List the specs that come with optdsl.
 
-    Optimizers with the bytes of state that each keeps per float32 parameter, its flags at their defaults;
-    then objectives, with their variables; then the parts of compositions, with their arguments.
+    Optimizers with what each keeps and moves in memory; then objectives, and the parts of compositions. With
+    WORDs, only those that have all of them in their name or paper. In a terminal, lines are cut at its edge.
     """
-    from dataclasses import asdict
-    from itertools import chain
+    from optdsl.listing import Wanted, rows, text
 
-    from optdsl.facts import entries, objective_entries, part_entries
-    from optdsl.files import PART_FOLDERS
-
-    found, objectives = entries(), objective_entries()
-    parts = [part_entries(folder) for folder in PART_FOLDERS]
+    wanted = Wanted(words, sharding, max_state)
     if form == "json":
-        listed = (asdict(each) for each in found), (asdict(each) for each in objectives)
-        for entry in chain(*listed, (asdict(each) for section in parts for each in section)):
-            click.echo(json.dumps({"schema_version": 1, **entry}))
+        for row in rows(wanted):
+            click.echo(json.dumps({"schema_version": 1, **row}))
         return
-    rows = [("name", "state", "year", "flags", "title")]
-    rows += [
-        (entry.name, f"{entry.state_bytes} B", str(entry.year or ""), " ".join(entry.flags), entry.title)
-        for entry in found
-    ]
-    click.echo(console.table(rows) + "\n")
-    lines = [("objective", "year", "variables", "title")]
-    lines += [(each.name, str(each.year or ""), " ".join(each.variables), each.title) for each in objectives]
-    click.echo(console.table(lines))
-    for section in parts:
-        lines = [(section[0].kind, "year", "arguments", "title")]
-        lines += [(each.name, str(each.year or ""), " ".join(each.arguments), each.title) for each in section]
-        click.echo("\n" + console.table(lines))
+    shown = text(wanted, console.width(sys.stdout))
+    if shown:
+        click.echo(shown)
+    else:
+        click.echo("no spec is like that; `optdsl list` shows all", err=True)
 
 
 @cli.command()
@@ -221,28 +215,27 @@ def list_command(form: str) -> None:
 @click.option("--mode", type=click.Choice(["accurate", "fast"]), default="accurate", show_default=True)
 @everywhere
 def show(target: str, stage: str | None, flags: Sequence[str], mode: str) -> None:
-    """Show what is in a spec, or a stage of compiling it."""
-    from optdsl import objectives
+    """Show a spec: its text, its equations and the kernel made of it; or one stage of compiling it."""
     from optdsl.driver import STAGES, meaning, stages
-    from optdsl.facts import describe
+    from optdsl.explain import shown
     from optdsl.files import resolve_target
-    from optdsl.language.objective import Objective
+    from optdsl.language.optimizer import Optimizer
 
     source = resolve_target(target)
     spec = meaning(source)[0]
-    chosen = _flags(flags, [] if isinstance(spec, Objective) else [flag.name for flag in spec.flags])
+    chosen = _flags(flags, [flag.name for flag in spec.flags] if isinstance(spec, Optimizer) else [])
     if stage is None:
-        click.echo(objectives.describe(spec) if isinstance(spec, Objective) else describe(spec, chosen))
+        click.echo(shown(source, chosen, mode))
         return
     if stage not in (*STAGES, "all"):
         raise click.BadParameter(f"{stage!r} is not one of {', '.join(STAGES)}, all.", param_hint="'--stage'")
-    shown = []
+    parts = []
     for name, text in stages(source, mode=mode, flags=chosen):
         if name == stage:
             click.echo(text.rstrip())
             return
-        shown.append(f"# --- {name}\n{text.rstrip()}")
-    click.echo("\n\n".join(shown))
+        parts.append(f"# --- {name}\n{text.rstrip()}")
+    click.echo("\n\n".join(parts))
 
 
 def _flags(given: Sequence[str], known: Sequence[str]) -> dict[str, bool]:

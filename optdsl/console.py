@@ -1,6 +1,7 @@
 """What a terminal may be shown: colour and progress, and only where somebody is looking."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,11 @@ def wants_color(choice: str, stream: TextIO) -> bool:
 
 def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def width(stream: TextIO) -> int | None:
+    """How wide the terminal is; None where nobody is looking, and lines are as long as they are."""
+    return shutil.get_terminal_size().columns if is_terminal(stream) else None
 
 
 @contextmanager

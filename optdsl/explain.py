@@ -3,7 +3,7 @@
 In: sources or meanings. Out: text for `optdsl explain NAME` and `optdsl diff A B`. Decides nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from optdsl import driver
 from optdsl.checks.catalogue import Lookup
@@ -11,12 +11,11 @@ from optdsl.checks.compare import compare
 from optdsl.checks.context import Context
 from optdsl.checks.lints import Lint, dtype_lints
 from optdsl.checks.verdict import Outcome, Verdict
+from optdsl.cost import cost
 from optdsl.diagnostics import Source
-from optdsl.facts import state_bytes
-from optdsl.kernel.ir import Access, Precision, Type
 from optdsl.language import maths
 from optdsl.language.objective import Objective
-from optdsl.language.optimizer import Optimizer, Shape
+from optdsl.language.optimizer import Optimizer
 from optdsl.language.specialise import flag_settings, specialise
 from optdsl.language.syntax import Composition
 from optdsl.language.unparse import as_definition
@@ -53,7 +52,18 @@ def _of_objective(objective: Objective, verdicts: driver.Verdicts) -> Iterator[s
 
 def _of_optimizer(optimizer: Optimizer) -> Iterator[str]:
     yield _section(LOW_PRECISION, (f"  {lint}" for lint in lints(optimizer)))
-    yield _section("Cost per float32 parameter", _cost(optimizer))
+    yield _section("Cost per float32 parameter", _costs(optimizer))
+
+
+def shown(source: Source, flags: Mapping[str, bool], mode: str) -> str:
+    """What `optdsl show NAME` prints: the text, the equations and, of an optimizer, the kernel."""
+    parts = [source.text.strip(), _section("Equations", (f"  {x}" for x in equations(source, maths.UNICODE)))]
+    if isinstance(driver.meaning(source)[0], Optimizer):
+        chosen = ", ".join(f"{name} = {str(value).lower()}" for name, value in flags.items())
+        title = f"Kernel for float32 parameters, {mode}" + (f", with {chosen}" if chosen else "")
+        kernel = dict(driver.stages(source, mode=mode, flags=flags))["source"]
+        parts.append(_section(title, (f"  {line}".rstrip() for line in kernel.rstrip().split("\n"))))
+    return "\n\n".join(parts)
 
 
 def latex(source: Source) -> str:
@@ -115,15 +125,16 @@ def _claims(verdicts: Iterator[Verdict]) -> Iterator[str]:
         yield from (f"      assuming {assumption}" for assumption in verdict.assumptions)
 
 
-def _cost(optimizer: Optimizer) -> Iterator[str]:
+def _costs(optimizer: Optimizer) -> Iterator[str]:
+    ranks = {flag.name: flag.rank for flag in optimizer.flags if flag.rank is not None}
     for setting in flag_settings(optimizer):
-        program = driver.build(optimizer, Precision("accurate", Type.F32), setting)
-        kernels = [program.update] + ([program.query] if program.query else [])
-        buffers = [each for kernel in kernels for each in kernel.buffers if each.shape is Shape.ELEMENT]
-        reads = sum(buffer.access is not Access.WRITE for buffer in buffers)
-        writes = sum(buffer.access is not Access.READ for buffer in buffers)
-        state = state_bytes(optimizer, setting)
-        flags = ", ".join(flag for flag, value in setting.items() if value)
-        yield f"  state {state} B, traffic {4 * (reads + writes)} B a step" + (
-            f" (with {flags})" if flags else ""
-        )
+        found = cost(optimizer, setting)
+        chosen = [flag for flag, value in setting.items() if value and flag not in ranks]
+        chosen += [f"rank {'>=' if setting[flag] else '<'} {rank}" for flag, rank in ranks.items()]
+        passes = f" in {len(found.passes)} passes over memory" if len(found.passes) > 1 else ""
+        numbers = f", {found.numbers} number{'s' * (found.numbers > 1)} a tensor" if found.numbers else ""
+        lines = f", {found.lines} a row or column" if found.lines else ""
+        told = f"state {found.state_bytes} B{numbers}{lines}, traffic {found.bytes_moved} B a step{passes}"
+        yield f"  {told} (with {', '.join(chosen)})" if chosen else f"  {told}"
+        if passes:
+            yield from (f"    pass {number}, {each}" for number, each in enumerate(found.passes, 1))

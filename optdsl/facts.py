@@ -1,41 +1,64 @@
-"""What there is to know about a spec at a glance: the tables of `optdsl list` and `optdsl show`.
+"""What there is to know about the specs of the library at a glance: the rows of `optdsl list`.
 
-In: an `Optimizer`. Out: facts and text. Its kernels are neither made nor looked at.
+In: the library. Out: facts. Nothing is proved here: `claims` counts what the files claim, and that those
+claims are proved is what the project's own tests check.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from optdsl.console import table
+from optdsl.cost import cost
 from optdsl.driver import front
 from optdsl.driver import meaning as load_meaning
 from optdsl.files import library_names, names_in, objective_names, read_library
-from optdsl.language.inputs import INPUTS
 from optdsl.language.objective import Objective
-from optdsl.language.optimizer import Alias, Optimizer, Shape, State
+from optdsl.language.optimizer import Optimizer
 from optdsl.language.parts import Part
-from optdsl.language.specialise import specialise
+from optdsl.language.syntax import Claim
 
-FLOAT32_BYTES = 4
 _YEAR = re.compile(r"(?<![\d.:/])(?:1[89]|20)\d\d(?!\d|\.\d)")  # not part of an arXiv number
-_QUOTED = re.compile(r'["“]([^"”]+)["”]', re.DOTALL)
+_QUOTED = re.compile(r'["“]([^"”]+)["”]')
+
+
+@dataclass(frozen=True)
+class Citation:
+    """What the first paragraph of a header says: the paper, its year, and where in it."""
+
+    title: str
+    year: int | None
+    where: str
+
+
+def citation(doc: str) -> Citation:
+    """The first title in quotes and the first year behind it; without quotes the whole is the title."""
+    text = " ".join(doc.strip().split("\n\n", 1)[0].split())
+    quoted = _QUOTED.search(text)
+    title, rest = (quoted[1].rstrip(",."), text[quoted.end() :]) if quoted else (text.rstrip("."), text)
+    year = _YEAR.search(rest)
+    where = rest[year.end() :].lstrip(" ,.;:").rstrip(".") if year and quoted else ""
+    return Citation(title, int(year[0]) if year else None, where)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A spec of the library; `state_bytes` per float32 parameter, with every flag at its default."""
+    """An optimizer of the library, its flags at their defaults.
+
+    `state_bytes` and `bytes_moved` are for one float32 parameter and one step, `numbers` is what is kept
+    once for each tensor, `lines` what for each row or column; `sharding` is one of `cost.CLASSES`.
+    """
 
     name: str
     title: str
+    where: str
     year: int | None
+    sharding: str
     state_bytes: int
+    numbers: int
+    lines: int
+    passes: int
+    bytes_moved: int
+    claims: int
     flags: tuple[str, ...]
-
-
-def entries() -> list[Entry]:
-    """The optimizers of the library, in alphabetical order. Raises `OptdslError` if a spec is wrong."""
-    return [entry(name, front(read_library(name))[0]) for name in library_names()]
 
 
 @dataclass(frozen=True)
@@ -44,108 +67,69 @@ class ObjectiveEntry:
 
     name: str
     title: str
+    where: str
     year: int | None
     variables: tuple[str, ...]
-
-
-def objective_entries() -> list[ObjectiveEntry]:
-    """Every objective of the library, in alphabetical order."""
-    found = ((name, load_meaning(read_library(name))[0]) for name in objective_names())
-    return [
-        ObjectiveEntry(name, title(spec.doc), year(spec.doc), tuple(v.name for v in spec.variables))
-        for name, spec in found
-        if isinstance(spec, Objective)
-    ]
+    claims: int
 
 
 @dataclass(frozen=True)
 class PartEntry:
     """A transform, schedule or wrapper of the library, and what it takes."""
 
-    kind: str
     name: str
     title: str
+    where: str
     year: int | None
     arguments: tuple[str, ...]
+
+
+def entries() -> list[Entry]:
+    """The optimizers of the library, in alphabetical order. Raises `OptdslError` if a spec is wrong."""
+    return [entry(name, front(read_library(name))[0]) for name in library_names()]
+
+
+def objective_entries() -> list[ObjectiveEntry]:
+    """Every objective of the library, in alphabetical order."""
+    found = ((name, load_meaning(read_library(name))[0]) for name in objective_names())
+    return [objective_entry(name, spec) for name, spec in found if isinstance(spec, Objective)]
 
 
 def part_entries(folder: str) -> list[PartEntry]:
     """The parts in a folder of the library, in alphabetical order."""
     found = ((name, load_meaning(read_library(name))[0]) for name in names_in(folder))
-    return [
-        PartEntry(str(spec.kind), name, title(spec.doc), year(spec.doc), _arguments(spec))
-        for name, spec in found
-        if isinstance(spec, Part)
-    ]
-
-
-def _arguments(part: Part) -> tuple[str, ...]:
-    return (*(each.name for each in part.hypers), *(each.name for each in part.flags))
+    return [part_entry(name, spec) for name, spec in found if isinstance(spec, Part)]
 
 
 def entry(name: str, optimizer: Optimizer) -> Entry:
-    flags = tuple(flag.name for flag in optimizer.flags if flag.rank is None)
-    return Entry(name, title(optimizer.doc), year(optimizer.doc), state_bytes(optimizer, {}), flags)
+    cited, costs = citation(optimizer.doc), cost(optimizer, {})
+    return Entry(
+        name,
+        cited.title,
+        cited.where,
+        cited.year,
+        costs.sharding,
+        costs.state_bytes,
+        costs.numbers,
+        costs.lines,
+        len(costs.passes),
+        costs.bytes_moved,
+        _proved(optimizer.claims),
+        tuple(flag.name for flag in optimizer.flags if flag.rank is None),
+    )
 
 
-def title(doc: str) -> str:
-    """The title of the paper that a header cites first; its first line when nothing is in quotes."""
-    if quoted := _QUOTED.search(doc):
-        return " ".join(quoted[1].split()).rstrip(",.")
-    return doc.strip().split("\n", 1)[0].rstrip(".")
+def objective_entry(name: str, objective: Objective) -> ObjectiveEntry:
+    cited = citation(objective.doc)
+    variables = tuple(variable.name for variable in objective.variables)
+    return ObjectiveEntry(name, cited.title, cited.where, cited.year, variables, _proved(objective.claims))
 
 
-def year(doc: str) -> int | None:
-    """The first year that a header names, or None."""
-    found = _YEAR.search(doc)
-    return int(found[0]) if found else None
+def part_entry(name: str, part: Part) -> PartEntry:
+    cited = citation(part.doc)
+    arguments = (*(each.name for each in part.hypers), *(each.name for each in part.flags))
+    return PartEntry(name, cited.title, cited.where, cited.year, arguments)
 
 
-def state_bytes(optimizer: Optimizer, flags: Mapping[str, bool]) -> int:
-    """Bytes kept per float32 parameter with these flags; what is kept per tensor or row does not."""
-    return sum(_bytes(state) for state in specialise(optimizer, flags).states)
-
-
-def _bytes(state: State) -> int:
-    return FLOAT32_BYTES if state.shape is Shape.ELEMENT else 0
-
-
-def describe(spec: Optimizer | Part, flags: Mapping[str, bool]) -> str:
-    """What `optdsl show` prints: the header of the spec, then its hypers, states and flags."""
-    optimizer = spec.stand_in if isinstance(spec, Part) else spec
-    parts = [f"{optimizer.name}\n\n{optimizer.doc.strip()}".strip()]
-    called = "also called" if isinstance(spec, Part) else "in training code"
-    if optimizer.hypers:
-        rows = [("hyper", "default", "domain", called)]
-        rows += [
-            (h.name, f"{float(h.default):g}", str(h.domain), _key(h.alias, h.name)) for h in optimizer.hypers
-        ]
-        parts.append(table(rows))
-    kept = specialise(optimizer, flags).states
-    if optimizer.states:
-        states = [("state", "shape", "key", "bytes per float32 parameter")]
-        for state in optimizer.states:
-            used = str(_bytes(state)) if state.name in {k.name for k in kept} else "not kept with these flags"
-            states.append((state.name, state.shape.name.lower(), state.alias or state.name, used))
-        parts.append(table(states))
-    if optimizer.inputs:
-        given = [("input", "shape", "given to step")]
-        given += [(name, INPUTS[name].shape.name.lower(), INPUTS[name].what) for name in optimizer.inputs]
-        parts.append(table(given))
-    if own := [flag for flag in optimizer.flags if flag.rank is None]:
-        rows = [("flag", "default", "chosen", called)]
-        for flag in own:
-            chosen = flags.get(flag.name, flag.default)
-            rows.append((flag.name, _truth(flag.default), _truth(chosen), _key(flag.alias, flag.name)))
-        parts.append(table(rows))
-    return "\n\n".join(parts)
-
-
-def _key(alias: Alias | None, name: str) -> str:
-    if alias is None:
-        return name
-    return alias.name if alias.index is None else f"{alias.name}[{alias.index}]"
-
-
-def _truth(value: bool) -> str:
-    return "true" if value else "false"
+def _proved(claims: tuple[Claim, ...]) -> int:
+    return sum(not claim.refuted and not claim.estimate for claim in claims)

@@ -1,6 +1,6 @@
 """Everything there is to say about one objective: formula, gradient, Hessian, critical points, claims.
 
-In: a source or its meaning. Out: text for `optdsl explain NAME` and `optdsl show NAME`. Decides nothing.
+In: its meaning. Out: text for `optdsl explain NAME`. Decides nothing.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from optdsl.checks.critical import MAX_DEGREE
 from optdsl.checks.polynomials import NotPolynomialError, as_sum, polynomial
 from optdsl.checks.rational import BudgetError, Poly
-from optdsl.console import table
 from optdsl.language import maths
 from optdsl.language.derivatives import Function, TooLargeError, derivative, size
 from optdsl.language.objective import VALUE, Objective
@@ -87,14 +86,3 @@ def _inlined(function: Function) -> Expr:
         if "/" in line.target.name:
             known[line.target.name] = put(line.value)
     return put(function.value)
-
-
-def describe(objective: Objective) -> str:
-    """What `optdsl show` prints: the header, then the variables and the hypers."""
-    parts = [f"{objective.name}\n\n{objective.doc.strip()}".strip()]
-    rows = [("variable", "start"), *((v.name, f"{float(v.start):g}") for v in objective.variables)]
-    parts.append(table(rows))
-    if objective.hypers:
-        hypers = [(h.name, f"{float(h.default):g}", str(h.domain)) for h in objective.hypers]
-        parts.append(table([("hyper", "default", "domain"), *hypers]))
-    return "\n\n".join(parts)

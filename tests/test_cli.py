@@ -150,38 +150,7 @@ def test_nothing_is_written_when_something_is_wrong(optdsl: Run) -> None:
     assert optdsl("compile", "good.opt", "-o", "bad.py", "--force").code == 0
 
 
-# --- list, show, new, explain --------------------------------------------------------------------
-
-
-def test_list(optdsl: Run) -> None:
-    entries = {
-        entry["name"]: entry for entry in map(json.loads, optdsl("list", "--format", "json").out.splitlines())
-    }
-    assert entries["adam"] == {
-        "schema_version": 1,
-        "name": "adam",
-        "title": "Adam: A Method for Stochastic Optimization",
-        "year": 2015,
-        "state_bytes": 8,  # two moments; the third, of amsgrad, is not kept by default
-        "flags": ["amsgrad"],
-    }
-    assert entries["amsgrad"]["state_bytes"] == 12
-    assert entries["gd"]["state_bytes"] == 0
-    assert all(entry["year"] for entry in entries.values())
-    rows = optdsl("list").out.splitlines()
-    assert len(rows) == len(entries) + 9  # five heads, and lines between optimizers, objectives and parts
-    assert next(row for row in rows if row.startswith("adam ")).split()[1:4] == ["8", "B", "2015"]
-
-
-def test_show(optdsl: Run) -> None:
-    text = optdsl("show", "adam").out
-    assert "Kingma & Ba" in text
-    assert ["beta1", "0.9", "[0,", "1)", "betas[0]"] in [line.split() for line in text.splitlines()]
-    assert ["m", "element", "exp_avg", "4"] in [line.split() for line in text.splitlines()]
-    assert "not kept" in next(line for line in text.splitlines() if line.startswith("vmax "))
-    chosen = optdsl("show", "adam", "--flag", "amsgrad=true").out
-    assert ["vmax", "element", "max_exp_avg_sq", "4"] in [line.split() for line in chosen.splitlines()]
-    assert ["amsgrad", "false", "true", "amsgrad"] in [line.split() for line in chosen.splitlines()]
+# --- show --stage, new, explain --------------------------------------------------------------------
 
 
 def test_every_stage_can_be_shown(optdsl: Run) -> None:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from optdsl import driver
+from optdsl import driver, facts
 from optdsl.files import LIBRARY, library_names, read_library
 from optdsl.language.optimizer import Optimizer
 
@@ -32,7 +32,10 @@ def test_header(name: str) -> None:
     header, body = re.split(r"\n(?:optimizer|objective|transform|schedule|wrapper) ", text)
     citation = re.split(r"\n#\n", header)[0]
     assert all(line.startswith("#") for line in header.splitlines())
-    assert re.search(r"\b(1[89]|20)\d\d\b", citation), "no year"
+    listed = facts.citation(driver.meaning(read_library(name))[0].doc)
+    assert f'"{listed.title}' in " ".join(citation.replace("\n#", "").split()), "the title stands in quotes"
+    assert str(listed.year) in citation, "no year"
+    assert "- " not in listed.title.replace(" - ", ""), "a word cut in two by the end of a line"
     assert max(map(len, text.splitlines())) <= 110
     assert len(body.splitlines()) < LONGEST
 

@@ -4,8 +4,8 @@
 #
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
-#   # Wortsman, Dettmers, Zettlemoyer, Morcos, Farhadi & Schmidt, "Stable and low-precision training for large-
-#   # scale vision-language models", NeurIPS 2023, Algorithm 2.
+#   # Wortsman, Dettmers, Zettlemoyer, Morcos, Farhadi & Schmidt, "Stable and low-precision training for
+#   # large-scale vision-language models", NeurIPS 2023, Algorithm 2.
 #   #
 #   # AdamW whose rate, for each tensor, is divided by the root mean square of g/sqrt(v) where that is above 1,
 #   # as Adafactor does: a v that lags behind cannot make a step too long. The moments are corrected by betas
@@ -256,8 +256,8 @@ LAYOUT = Layout(
 
 
 class StableAdamW(FusedOptimizer):
-    """Wortsman, Dettmers, Zettlemoyer, Morcos, Farhadi & Schmidt, "Stable and low-precision training for large-
-    scale vision-language models", NeurIPS 2023, Algorithm 2.
+    """Wortsman, Dettmers, Zettlemoyer, Morcos, Farhadi & Schmidt, "Stable and low-precision training for
+    large-scale vision-language models", NeurIPS 2023, Algorithm 2.
 
     params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
 

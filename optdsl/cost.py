@@ -1,0 +1,105 @@
+"""What a step costs in memory: the passes over it, and the bytes of state, for each parameter.
+
+In: an `Optimizer` and its flags. Out: counts, exact. They are read off the kernels that are run: a buffer
+counts once in a pass that loads it and once in a pass that stores to it. What the processor does beyond that
+(a line that is read because a part of it is written) is not counted.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from optdsl import driver
+from optdsl.backend import Program
+from optdsl.kernel.ir import Kernel, Load, Precision, Store, Type
+from optdsl.kernel.walk import nodes
+from optdsl.language.optimizer import Optimizer, Shape
+
+FLOAT32_BYTES = 4
+ELEMENTWISE, MATRIX, PER_TENSOR, GLOBAL = "elementwise", "matrix", "per-tensor", "global"
+CLASSES = (ELEMENTWISE, MATRIX, PER_TENSOR, GLOBAL)
+"""What has to be on one device, if none is to ask another: an element, a matrix by rows and columns, a tensor,
+all tensors. The default of a rule by rank is the one for matrices.
+"""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over memory: the buffers of the parameters' size that it reads, and those that it writes."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+    @property
+    def bytes_moved(self) -> int:
+        """For one float32 parameter."""
+        return FLOAT32_BYTES * (len(self.reads) + len(self.writes))
+
+    def __str__(self) -> str:
+        parts = [
+            f"{verb} {', '.join(names)} ({FLOAT32_BYTES * len(names)} B)"
+            for verb, names in (("reads", self.reads), ("writes", self.writes))
+            if names
+        ]
+        return f"{self.name}: {', '.join(parts)}"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What is kept and moved for one float32 parameter.
+
+    `numbers` are kept once for each tensor, `lines` for each row or column of a matrix: these, and passes
+    over nothing else, are not counted in bytes.
+    """
+
+    state_bytes: int
+    numbers: int
+    lines: int
+    passes: tuple[Pass, ...]
+    sharding: str
+
+    @property
+    def bytes_moved(self) -> int:
+        return sum(each.bytes_moved for each in self.passes)
+
+
+def cost(optimizer: Optimizer, flags: Mapping[str, bool]) -> Cost:
+    """The cost with these flags, and the others at their defaults."""
+    program = driver.build(optimizer, Precision("accurate", Type.F32), flags)
+    shapes = Counter(state.shape for state in program.optimizer.states)
+    lines = shapes[Shape.ROWS] + shapes[Shape.COLS]
+    numbers = shapes.total() - shapes[Shape.ELEMENT] - lines
+    return Cost(
+        FLOAT32_BYTES * shapes[Shape.ELEMENT], numbers, lines, _passes(program), _sharding(program)
+    )
+
+
+def _passes(program: Program) -> tuple[Pass, ...]:
+    found = [_pass(kernel) for kernel in program.kernels if kernel not in program.vectors]
+    if program.query is not None:  # theta is kept aside while the gradient is taken elsewhere
+        aside = Pass("keep theta aside", ("theta",), ("its copy",))
+        back = Pass("put theta back", ("its copy",), ("theta",))
+        found = [aside, found[0], back, *found[1:]]
+    return tuple(found)
+
+
+def _pass(kernel: Kernel) -> Pass:
+    body = [stmt for phase in kernel.phases for stmt in phase.body]
+    read = {node.buffer for stmt in body for node in nodes(stmt.value) if isinstance(node, Load)}
+    written = {stmt.buffer for stmt in body if isinstance(stmt, Store)}
+    names = [buffer.name for buffer in kernel.buffers if buffer.shape is Shape.ELEMENT]
+    return Pass(
+        kernel.name,
+        tuple(name for name in names if name in read),
+        tuple(name for name in names if name in written),
+    )
+
+
+def _sharding(program: Program) -> str:
+    if any(total.over_all for total in program.totals):
+        return GLOBAL
+    if program.totals:
+        return PER_TENSOR
+    by_lines = any(buffer.shape is not Shape.ELEMENT for each in program.kernels for buffer in each.buffers)
+    return MATRIX if by_lines else ELEMENTWISE

@@ -1,0 +1,55 @@
+"""What a step keeps and moves, against numbers worked out by hand and against the optimizers that run."""
+
+import pytest
+
+import optdsl
+from optdsl.cost import cost
+from optdsl.files import library_names
+from optdsl.language.specialise import flag_settings
+from tests.support import programs
+
+# Flags, bytes of state, numbers a tensor, class, and the bytes of each pass, for float32.
+BY_HAND = [
+    # theta and g are read, theta is written.
+    ("gd", {}, 0, 0, "elementwise", [12]),
+    # theta and the state are read and written, g is read.
+    ("sgd", {}, 4, 0, "elementwise", [20]),
+    ("adam", {}, 8, 0, "elementwise", [28]),
+    ("adam", {"amsgrad": True}, 12, 0, "elementwise", [36]),
+    # The product of all mu is one number.
+    ("nadam", {}, 8, 1, "elementwise", [28]),
+    # norm(theta) and norm(u), where u needs all of theta, g, m, v: 16; then Adam's 28.
+    ("lamb", {}, 8, 0, "per-tensor", [16, 28]),
+    # The norms of theta and of the decayed gradient: 8; then theta, g, b read, theta, b written.
+    ("lars", {}, 4, 0, "per-tensor", [8, 20]),
+    # norm(g) needs g alone: 4; then theta, g, m read, theta, m written; v is a number.
+    ("novograd", {}, 4, 1, "per-tensor", [4, 20]),
+    ("fromage", {}, 0, 0, "per-tensor", [8, 12]),
+    # Norms of theta - x0 and of g + weight_decay*theta: 12; then theta, g, x0 read, theta, x0 written.
+    ("dog", {}, 4, 2, "global", [12, 20]),
+    # A copy of theta; theta + mu*v into theta; the copy back; then sgd's 20.
+    ("nesterov", {}, 4, 0, "elementwise", [8, 12, 8, 20]),
+]
+
+
+@pytest.mark.parametrize(("name", "flags", "state", "numbers", "sharding", "passes"), BY_HAND)
+def test_by_hand(
+    name: str, flags: dict[str, bool], state: int, numbers: int, sharding: str, passes: list[int]
+) -> None:
+    found = cost(programs.meaning(name), flags)
+    assert (found.state_bytes, found.numbers, found.sharding) == (state, numbers, sharding)
+    assert [each.bytes_moved for each in found.passes] == passes
+
+
+@pytest.mark.parametrize("name", library_names())
+def test_what_is_listed_is_what_runs(name: str) -> None:
+    """With every setting of the flags the running class keeps those states, and makes those passes."""
+    meaning, variants = programs.meaning(name), optdsl.numpy.load(name).layout.variants
+    for setting in flag_settings(meaning):
+        found, variant = cost(meaning, setting), variants[tuple(setting.values())]
+        assert (found.state_bytes, found.numbers) == (4 * len(variant.states), len(variant.scalar_states))
+        looking_ahead = 3 if variant.query_float32 else 0
+        assert len(found.passes) == 1 + len(variant.reductions_float32) + looking_ahead
+        over_all = [total.over_all for each in variant.reductions_float32 for total in each.totals]
+        expected = "global" if any(over_all) else "per-tensor" if over_all else "elementwise"
+        assert found.sharding == expected

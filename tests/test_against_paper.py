@@ -39,6 +39,7 @@ def run(name: str, theta: Array, gradients: Sequence[Array], **options: Any) -> 
     return path
 
 
+ADAM = {"lr": 0.01, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6}
 PAPERS = [
     pytest.param("gd", paper.gradient_descent, {"lr": 0.1}, {"lr": 0.1}, id="gd"),
     pytest.param(
@@ -51,6 +52,10 @@ PAPERS = [
         {"lr": 0.01, "betas": (0.8, 0.99)},
         id="amsgrad",
     ),
+    pytest.param("adasgd", paper.adasgd, ADAM, {"lr": 0.01, "eps": 1e-6, "betas": (0.8, 0.99)}, id="adasgd"),
+    pytest.param("adanorm", paper.adanorm, {**ADAM, "r": 0.9},
+                 {"lr": 0.01, "eps": 1e-6, "betas": (0.8, 0.99), "r": 0.9}, id="adanorm"),
+    pytest.param("kate", paper.kate, *[{"lr": 0.1, "delta": 0.5, "eps": 1e-6}] * 2, id="kate"),
     *(
         pytest.param(
             "adabound",
@@ -142,6 +147,13 @@ BY_HAND = [
     ("rmsprop", {"lr": 1.0}, [3.0], [-10.0]),
     # v - a^2 = 0.01*g^2 - (0.01*g)^2 = 0.0099*g^2.
     ("rmsprop", {"lr": 1.0, "centered": True}, [3.0], [-1 / math.sqrt(0.0099)]),
+    # b = 4, m = 4/4; then b = 8, m = 1 + 4/8: the first step is lr/g.
+    ("kate", {"lr": 1.0}, [2.0, 2.0], [-1 / 4 * 2, -math.sqrt(1.5) / 8 * 2]),
+    # m = 3, 5.7, and v corrected is 9.
+    ("adasgd", {"lr": 1.0}, [3.0, 3.0], [-1.0, -1.9]),
+    # e = 0.05*2 is shorter than 2; then e = 0.95*0.1 + 0.05*0.01 = 0.0955 stands for 0.01 in m, not in v.
+    ("adanorm", {"lr": 1.0}, [2.0, 0.01],
+     [-1.0, -((0.9 * 0.2 + 0.1 * 0.0955) / 0.19) / math.sqrt((0.999 * 0.004 + 1e-3 * 1e-4) / 0.001999)]),
     # -lr*sign(g), whatever g; and again, as m and v are corrected.
     ("adam", {"lr": 1.0}, [5.0, 5.0], [-1.0, -1.0]),
     ("adam", {"lr": 1.0}, [-1e-3], [1.0]),
@@ -188,6 +200,14 @@ def test_radam_starts_to_adapt_at_step_six() -> None:
     rho, limit = 1999 - 12 * 0.999**6 / (1 - 0.999**6), 1999.0
     rate = math.sqrt((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho))
     np.testing.assert_allclose(path[5] - path[4], -rate, rtol=1e-6)
+
+
+def test_adasgd_is_one_rate_for_all_tensors() -> None:
+    """(9 + 1 + 1)/3 is the mean of g^2 over both."""
+    theta = [np.zeros(1), np.zeros(2)]
+    optdsl.numpy.load("adasgd")(theta, lr=1.0).step([np.array([3.0]), np.ones(2)])
+    rate = 1 / math.sqrt(11 / 3)
+    np.testing.assert_allclose(np.concatenate(theta), [-3 * rate, -rate, -rate], rtol=1e-7)
 
 
 def test_nesterov_by_hand() -> None:

@@ -39,8 +39,20 @@ SPECS = {
     "theta[t] = theta[t-1] - rate*a[t]\n",
 }
 
+# A norm of the whole is one number for all elements, and the same after a rotation; a mean of g is not.
+RATES = {
+    "adagrad_norm": "state v[0] = lr\nv[t] = v[t-1] + norm(g[t] over all)^2\nu = g[t]/sqrt(v[t])\n",
+    "mean_square": "state v[0] = 1\nv[t] = b*v[t-1] + mean(g[t]^2)\nu = g[t]/(1 + v[t])\n",
+    "angle": "u = if dot(g[t], theta[t-1]) > 0 then g[t]*sum(g[t]*theta[t-1]) else -g[t]\n",
+    "centred": "u = g[t]*mean(g[t])\n",
+    "one_norm": "u = g[t]*sum(abs(g[t]) over all)\n",
+    "fourth": "u = g[t]*mean(g[t]^4)\n",
+}
+SPECS |= {name: f"{PLAIN}{text}theta[t] = theta[t-1] - rate*u\n" for name, text in RATES.items()}
+
 PROVED = [
     ("plain", "limit(b^(t - 1)) = 0"),  # at b = 0 too, where it is 1 at t = 1 and then 0
+    *((name, "rotation_equivariant") for name in ("adagrad_norm", "mean_square", "angle")),
     ("adam", "limit(1/(1 - beta1^t)) = 1"),
     ("adam", "limit(t^3*beta1^t) = 0"),
     ("adam", "limit((2*t + 1)/(3*t - lr)) = 2/3"),
@@ -122,6 +134,8 @@ UNKNOWN = [
     ("adam", "limit(if beta1^t > beta2^t then 1 else 2) = 1 when beta1 > 0 and beta2 > 0"),
     ("plain", "limit(n^t) = 0"),  # true: bases that may be negative are not covered
     ("hidden", "rotation_equivariant"),  # true: nothing is simplified
+    # false, but no run of two elements with one mean is tried
+    *((name, "rotation_equivariant") for name in ("centred", "one_norm", "fourth")),
     ("adam", "nondecreasing(mhat)"),
     ("adam", "nondecreasing(nosuch)"),
 ]

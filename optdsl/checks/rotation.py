@@ -2,8 +2,10 @@
 
 Proved by types: what has a value for every element (theta, g, such states) is a vector, and every line makes
 vectors of vectors linearly, with scalars (hypers, t, states that are one number) for coefficients; then any
-linear change of the parameters, such as a rotation, goes through the whole step: induction over t. Refuted by
-a run in two dimensions and its twin rotated by (3, 4)/5. Nothing is simplified: (g + 1) - 1 is 'unknown'.
+linear change of the parameters, such as a rotation, goes through the whole step: induction over t. Norms and
+dot products of vectors, and means and sums of their products, are such scalars: a rotation (of each tensor,
+or `over all`) leaves them alone. Refuted by a run in two dimensions and its twin rotated by (3, 4)/5, each
+element on its own; so nothing with a reduction is refuted. Nothing is simplified: (g + 1) - 1 is 'unknown'.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,9 @@ from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, as_ball, 
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import NEW_THETA
 from optdsl.language import syntax
+from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Apply, Expr, Number, Optimizer, Ref, Role, Shape
+from optdsl.language.reductions import reductions_in, totals
 
 Vector = tuple[Real, Real]
 Pair = tuple[Fraction, Fraction]
@@ -43,11 +47,13 @@ def claim_rotation_equivariant(claim: syntax.Claim, context: Context) -> Verdict
     try:
         _check_lines(optimizer)
     except NotLinearError as error:
+        if totals(optimizer.lines):
+            return Verdict("", Outcome.UNKNOWN, residual=f"{error}; runs are not tried with reductions")
         witness = _twins(context)
         if witness is not None:
             return Verdict("", Outcome.REFUTED, "the rotated problem has another path", witness=witness)
         return Verdict("", Outcome.UNKNOWN, residual=f"{error}, and no run refutes it")
-    vectors = ["theta", "g", *(state.name for state in optimizer.states if state.shape is not Shape.SCALAR)]
+    vectors = ["theta", "g", *(state.name for state in optimizer.states if state.shape is Shape.ELEMENT)]
     lines = (f"vectors: {', '.join(vectors)}", "every line is linear in them: induction over t")
     return Verdict("", Outcome.PROVED, "the rotated problem has the rotated path", lines)
 
@@ -58,14 +64,33 @@ def claim_rotation_equivariant(claim: syntax.Claim, context: Context) -> Verdict
 def _check_lines(optimizer: Optimizer) -> None:
     for state in optimizer.states:
         zero = state.initial == Number(Fraction(0))
-        if state.shape is not Shape.SCALAR and not (zero or _is_theta(state.initial)):
+        if state.shape is Shape.ELEMENT and not (zero or _is_theta(state.initial)):
             raise NotLinearError(f"`{state.name}[0]` is no vector")
     for line in (*optimizer.query_lines, *optimizer.lines):
+        check = _check_vector if line.target.shape is Shape.ELEMENT else _check_scalar
         for part in (line.value, line.first):
-            if part is not None and line.target.shape is not Shape.SCALAR:
-                _check_vector(part, line.target.name)
+            if part is not None:
+                check(part, line.target.name)
     if optimizer.query is not None:
         _check_vector(optimizer.query, "the point where the gradient is taken")
+
+
+def _check_scalar(expr: Expr, name: str) -> None:
+    """Raises `NotLinearError` unless a rotation leaves the expression alone."""
+    if expr.shape is Shape.ELEMENT:
+        raise NotLinearError(f"the line of `{name}` is not linear in vectors")
+    for found in reductions_in(expr):
+        match REDUCTIONS[found.op].spelled, found.args:
+            case "norm" | "dot", vectors:
+                pass
+            case _, (Apply("mul", (x, y)),):
+                vectors = (x, y)
+            case _, (Apply("pow", (x, Number(value=Fraction(numerator=2, denominator=1)))),):
+                vectors = (x,)
+            case _:
+                raise NotLinearError(f"`{found.op}` in the line of `{name}` is not of a product of vectors")
+        for vector in vectors:
+            _check_vector(vector, name)
 
 
 def _is_theta(expr: Expr) -> bool:
@@ -84,11 +109,14 @@ def _check_vector(expr: Expr, name: str) -> None:
         case Apply("add" | "sub", (x, y)):
             _check_vector(x, name)
             return _check_vector(y, name)
-        case Apply("mul", (x, y)) if x.shape is Shape.SCALAR:
+        case Apply("mul", (x, y)) if x.shape is not Shape.ELEMENT:
+            _check_scalar(x, name)
             return _check_vector(y, name)
-        case Apply("mul" | "div", (x, y)) if y.shape is Shape.SCALAR:
+        case Apply("mul" | "div", (x, y)) if y.shape is not Shape.ELEMENT:
+            _check_scalar(y, name)
             return _check_vector(x, name)
-        case Apply("where", (condition, x, y)) if condition.shape is Shape.SCALAR:
+        case Apply("where", (condition, x, y)):
+            _check_scalar(condition, name)
             _check_vector(x, name)
             return _check_vector(y, name)
     raise NotLinearError(f"the line of `{name}` is not linear in vectors")

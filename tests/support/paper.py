@@ -86,3 +86,43 @@ def adabound(
         x = x - np.minimum(high, np.maximum(low, rate)) * m
         path.append(x)
     return path
+
+
+def kate(x: Array, gradients: Sequence[Array], lr: float, delta: float, eps: float) -> list[Array]:
+    """Choudhury et al. 2024, Algorithm 1, with b^2 and m^2 as there; eps is ours."""
+    b2, m2, path = np.zeros_like(x), np.zeros_like(x), []
+    for g in gradients:
+        b2 = b2 + g**2
+        m2 = m2 + delta * g**2 + g**2 / (b2 + eps)
+        x = x - lr * np.sqrt(m2) / (b2 + eps) * g
+        path.append(x)
+    return path
+
+
+def adasgd(
+    x: Array, gradients: Sequence[Array], lr: float, beta1: float, beta2: float, eps: float
+) -> list[Array]:
+    """Wang & Wiens 2020, Algorithm 1: v is the average of |g|^2, divided by the dimension; eps is ours."""
+    m, v, path = np.zeros_like(x), 0.0, []
+    for t, g in enumerate(gradients, start=1):
+        m = beta1 * m + g
+        v = beta2 * v + (1 - beta2) * float(np.linalg.norm(g)) ** 2
+        x = x - lr * m / (np.sqrt(v / x.size / (1 - beta2**t)) + eps)
+        path.append(x)
+    return path
+
+
+def adanorm(
+    x: Array, gradients: Sequence[Array], lr: float, beta1: float, beta2: float, r: float, eps: float
+) -> list[Array]:
+    """Dubey et al. 2023, Algorithm 2 (AdamNorm)."""
+    m, v, e, path = np.zeros_like(x), np.zeros_like(x), 0.0, []
+    for t, g in enumerate(gradients, start=1):
+        length = float(np.linalg.norm(g))
+        e = r * e + (1 - r) * length
+        s = e / length * g if e > length else g
+        m = beta1 * m + (1 - beta1) * s
+        v = beta2 * v + (1 - beta2) * g**2
+        x = x - lr * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + eps)
+        path.append(x)
+    return path

@@ -25,8 +25,8 @@ BY_HAND = [
     # norm(g) needs g alone: 4; then theta, g, m read, theta, m written; v is a number.
     ("novograd", {}, 4, 1, "per-tensor", [4, 20]),
     ("fromage", {}, 0, 0, "per-tensor", [8, 12]),
-    # Norms of theta - x0 and of g + weight_decay*theta: 12; then theta, g, x0 read, theta, x0 written.
-    ("dog", {}, 4, 2, "global", [12, 20]),
+    # Norms of theta - x0 and of g + weight_decay*theta: 12; then theta, g read, theta written; x0 stays.
+    ("dog", {}, 4, 2, "global", [12, 12]),
     # A copy of theta; theta + mu*v into theta; the copy back; then sgd's 20.
     ("nesterov", {}, 4, 0, "elementwise", [8, 12, 8, 20]),
 ]

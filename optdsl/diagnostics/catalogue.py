@@ -161,6 +161,20 @@ class ChainedComparison(Problem):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrintedFormula(Problem):
+    """Formulas are typed a little otherwise than they are printed. `docs/language.md` has the list: bars are
+    `abs(x)` or `norm(x)`, a case is `if CONDITION then X else Y`, and left of `=` stands one name.
+    """
+
+    code = "OD114"
+    title = "this is written otherwise here"
+    label = "{what}"
+    advice = "{choice}"
+    what: str
+    choice: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TooManyErrors(Problem):
     """After so many errors of syntax the rest of the file is not looked at."""
 
@@ -265,6 +279,8 @@ class CannotSet(Problem):
     code = "OD208"
     title = "`{name}` cannot be set by a line"
     label = "{what}"
+    advice = "{choice}"
+    choice: str = ""
     name: str
     what: str
 

@@ -63,7 +63,7 @@ class Problem:
         return template.format(**{f.name: getattr(self, f.name) for f in fields(self)})
 
     def diagnostic(self) -> Diagnostic:
-        help_text = self._fill(self.advice) if self.advice else None
+        help_text = self._fill(self.advice) or None if self.advice else None
         if self.suggestion:
             help_text = f"did you mean `{self.suggestion}`?"
         return Diagnostic(

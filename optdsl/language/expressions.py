@@ -102,6 +102,8 @@ def _call(call: syntax.Call, scope: Scope) -> Expr | None:
         report.add(problem.UnknownFunction(span=head, name=name, suggestion=closest(name, known)))
         for argument in call.arguments:
             _resolve(argument.value, scope)
+    elif name in ("min", "max") and len(call.arguments) == 1:
+        report.add(problem.NotYet(span=call.span, what=f"`{name}` over elements"))
     elif OPERATORS[name].arity != len(call.arguments) or any(a.name for a in call.arguments):
         report.add(_wrong_arity(call, OPERATORS[name].arity))
     else:
@@ -187,6 +189,9 @@ def _name(node: syntax.Name, scope: Scope) -> Expr | None:
                 also=(Label(scope.later[name], "set here"),),
             )
         )
+    elif (meant := scope.subscripted(name)) is not None:
+        choice = f"write `{meant}[t]`: the time stands in brackets"
+        scope.report.add(problem.MissingIndex(span=span, name=name, choice=choice))
     else:
         close = closest(name, scope.readable())
         also: tuple[Label, ...] = ()

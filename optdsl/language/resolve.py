@@ -168,6 +168,11 @@ class _Definition:
         if name in scope.values:
             self._set_twice(name, line, scope.values[name])
             return
+        if (meant := scope.subscripted(name)) is not None:
+            choice = f"write `{meant}[t] = ...`: the time stands in brackets"
+            self.report.add(problem.MissingIndex(span=span, name=name, choice=choice))
+            scope.poisoned.update((name, meant))
+            return
         if not declarations.check_name(name, span, self.report):
             scope.poisoned.add(name)
             return
@@ -211,10 +216,12 @@ class _Definition:
             self._first_case(line, target, value)
             return
         if target.offset != 0:
-            what = "an old value stays what it was" if (target.offset or 0) < 0 else "the future is set later"
-            self.report.add(
-                problem.CannotSet(span=target.span, name=self.report.source.slice(target.span), what=what)
-            )
+            old = (target.offset or 0) < 0
+            what = "an old value stays what it was" if old else "the future is set later"
+            choice = "" if old else f"a step makes `[t]` of `[t-1]`: write `{name}[t] = ...`"
+            shown = self.report.source.slice(target.span)
+            self.report.add(problem.CannotSet(span=target.span, name=shown, what=what, choice=choice))
+            scope.poisoned.add(name)
             return
         if name in scope.new:
             self._set_twice(f"{name}[t]", line, scope.new[name])
@@ -327,5 +334,5 @@ class _Definition:
             known = name in scope.new or name in scope.poisoned or name in self.first_cases
             if not known and name not in scope.excused:
                 report.add(problem.StateNotSet(span=declared.name_span, name=name))
-        if "theta" not in scope.new and "theta" not in scope.excused and "theta" not in self.first_cases:
+        if not ({"theta"} & (scope.new.keys() | scope.poisoned | scope.excused | self.first_cases.keys())):
             report.add(problem.ParametersNotSet(span=self.definition.name_span, name=self.definition.name))

@@ -36,6 +36,11 @@ class Scope:
                 return declared[name]
         return None
 
+    def subscripted(self, name: str) -> str | None:
+        """What `m_t` means where `m` changes with time: the subscript of a printed formula."""
+        stem = name.removesuffix("_t")
+        return stem if stem != name and (stem in self.states or stem in ("theta", "g")) else None
+
     def readable(self) -> Iterator[str]:
         """Names for suggestions, as they would be written."""
         yield from (*self.hypers, *self.flags, *self.inputs, *self.values, *self.states, "t")

@@ -49,6 +49,8 @@ def explain_syntax_error(error: lark.exceptions.UnexpectedInput, text: str) -> P
         for place in (offset - 1, offset):
             if place >= start and text.startswith(spelling, place) and _is_target(text[start:place]):
                 return problem.AssignmentSpelling(span=Span(place, place + 2), operator=spelling)
+    if printed := _printed(before, found, code[offset - start :], expected):
+        return problem.PrintedFormula(span=span, what=printed[0], choice=printed[1])
     at_end = not text[offset:].strip()
     if at_end and "END" in expected:
         return problem.MissingEnd(span=_last_when(text))
@@ -68,6 +70,21 @@ def explain_syntax_error(error: lark.exceptions.UnexpectedInput, text: str) -> P
         if not re.match(r"\s*(hyper|flag|state|input|output|prove|expect|estimate)\b", code):
             return problem.MissingOperator(span=span, left=left_text, right=right)
     return problem.UnexpectedText(span=span, expected=_expected(expected), found=_found(found))
+
+
+def _printed(before: str, found: str, rest: str, expected: set[str]) -> tuple[str, str] | None:
+    """What a formula on paper would have here: what it is, and how it is typed."""
+    if found == "|" and expected >= _EXPRESSION_STARTS - {"E", "IF", "TRUE", "FALSE"}:
+        return "bars", "write `abs(x)` for each element, `norm(x)` for the length of a tensor"
+    if re.search(r",\s*over\s*$", before) and found in ("all", "rows", "cols"):
+        return "the scope of a reduction", f"write `over {found}` without a comma before it"
+    if (found == ":" and re.search(r"\bif\b", before)) or (found == "if" and expected & _OPERATORS):
+        return "a case", "write `if CONDITION then X else Y`"
+    if "EQUAL" in expected and "=" in rest and re.fullmatch(r"\s*\w+\[t\]", before):
+        name = before.strip().removesuffix("[t]")
+        choice = f"declare what is kept, `state {name}2[0] = 0`, and say what it becomes: `{name}2[t] = ...`"
+        return "left of `=` stands one name", choice
+    return None
 
 
 def _facts(error: lark.exceptions.UnexpectedInput, text: str) -> tuple[int, str, set[str]]:

@@ -82,6 +82,7 @@ class PartEntry:
     where: str
     year: int | None
     arguments: tuple[str, ...]
+    claims: int
 
 
 def entries() -> list[Entry]:
@@ -128,7 +129,7 @@ def objective_entry(name: str, objective: Objective) -> ObjectiveEntry:
 def part_entry(name: str, part: Part) -> PartEntry:
     cited = citation(part.doc)
     arguments = (*(each.name for each in part.hypers), *(each.name for each in part.flags))
-    return PartEntry(name, cited.title, cited.where, cited.year, arguments)
+    return PartEntry(name, cited.title, cited.where, cited.year, arguments, _proved(part.stand_in.claims))
 
 
 def _proved(claims: tuple[Claim, ...]) -> int:

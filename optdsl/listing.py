@@ -60,7 +60,7 @@ def _objective(entry: ObjectiveEntry) -> tuple[str, ...]:
 
 
 def _part(entry: PartEntry) -> tuple[str, ...]:
-    return entry.name, _year(entry), " ".join(entry.arguments), _line(entry)
+    return entry.name, _year(entry), " ".join(entry.arguments), str(entry.claims), _line(entry)
 
 
 def _year(entry: Entry | ObjectiveEntry | PartEntry) -> str:
@@ -78,7 +78,9 @@ _SECTIONS = (
     _Section(("objective", "year", "variables", "claims", "paper"), objective_entries, _objective),
     *(
         _Section(
-            (folder.removesuffix("s"), "year", "arguments", "paper"), partial(part_entries, folder), _part
+            (folder.removesuffix("s"), "year", "arguments", "claims", "paper"),
+            partial(part_entries, folder),
+            _part,
         )
         for folder in PART_FOLDERS
     ),

@@ -52,7 +52,7 @@ def run(command: str, folder: Path) -> str:
 def test_commands_print_what_is_shown(folder: Path) -> None:
     """In the order of the page; `...` stands for lines that are left out."""
     for command, shown in sessions():
-        wanted = ".*".join(map(re.escape, shown.rstrip().split("...\n")))
+        wanted = ".*".join(map(re.escape, re.split(r"^\.\.\.$", shown.rstrip(), flags=re.MULTILINE)))
         printed = run(command, folder).rstrip()
         assert re.fullmatch(wanted, printed, re.DOTALL), f"{command} prints\n{printed}"
 

@@ -6,14 +6,16 @@ is the median of the ratios of single rounds, so that what disturbs the machine 
 nothing that updates the same memory can be faster. Its batch is prepared beforehand, as nobody else's is.
 
     python benchmarks/cpu.py             Adam
-    python benchmarks/cpu.py --all       every spec that torch has too
+    python benchmarks/cpu.py --all       every elementwise and per-tensor spec, on one large tensor
+
+With `--all`, `same bytes` is a spec that makes the same passes over as many buffers, and only adds in them.
 """
 
 import argparse
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -24,6 +26,8 @@ import torch
 
 import optdsl.numpy
 import optdsl.torch
+from optdsl.cost import GLOBAL, Cost, cost
+from optdsl.files import library_names
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.launch import Chunks, launch
 
@@ -41,6 +45,9 @@ TORCH: dict[str, tuple[str, dict[str, Any]]] = {
     "radam": ("RAdam", {}),
     "rprop": ("Rprop", {}),
 }
+
+
+TO_ALL = 10_000_000  # elements of the one tensor of `--all`: no buffer fits into a cache
 
 
 def sizes(name: str) -> list[int]:
@@ -170,10 +177,98 @@ def row(spec: str, name: str, threads: int, rounds: int) -> tuple[str, ...]:
     )
 
 
+# --- every spec of the library ---------------------------------------------------------------------
+
+
+def as_many_bytes(costs: Cost) -> str:
+    """A spec that makes the passes of another one, over as many buffers, and adds in them."""
+    *before, update = (each for each in costs.passes if "theta" not in each.name)
+    names = dict.fromkeys(name for each in costs.passes for name in (*each.reads, *each.writes))
+    states = {name: f"s{i}" for i, name in enumerate(names) if name not in ("theta", "g", "its copy")}
+
+    def old(names: Iterable[str]) -> list[str]:
+        return ["g[t]" if name == "g" else f"{states.get(name, name)}[t-1]" for name in names]
+
+    lines = ["optimizer SameBytes", *(f"state {name}[0] = theta[0]" for name in states.values())]
+    known: list[str] = []
+    for number, each in enumerate(before):
+        if each.name == "query":
+            lines.append(f"g[t] = grad({' + '.join(old(each.reads))})")
+        else:
+            lines.append(f"n{number} = sum({' + '.join([*old(each.reads), *known])})")
+            known = [f"1e-30*n{number}"]
+    moved = known + (["g[t]"] if "g" in update.reads else [])
+    for name, state in states.items():
+        change = "g[t]" if "g" in update.reads else "theta[t-1]"
+        if name not in update.writes:
+            lines.append(f"{state}[t] = {state}[t-1]")
+        else:
+            lines.append(f"{state}[t] = {f'{state}[t-1] + ' if name in update.reads else ''}{change}")
+        if name in (*update.reads, *update.writes):
+            moved.append(f"{state}[t{'-1' if name not in update.writes else ''}]")
+    return "\n".join([*lines, f"theta[t] = theta[t-1] + {' + '.join(moved)}", ""])
+
+
+def stepping(optimizer: torch.optim.Optimizer) -> Step:
+    """A step; the closure costs nothing, and is there for specs that choose where the gradient is taken."""
+    return lambda: optimizer.step(lambda: 0.0)
+
+
+def library_row(spec: str, costs: Cost, rounds: int) -> tuple[str, ...]:
+    name, options = TORCH.get(spec, ("", {}))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "same_bytes.opt")
+        path.write_text(as_many_bytes(costs))
+        twin = optdsl.load(path).optimizer
+        assert cost(twin, {}).bytes_moved == costs.bytes_moved, spec
+        same: Any = optdsl.torch.load(path, mode="fast")
+    elements = [TO_ALL]
+    steps = {
+        "same bytes": stepping(same(tensors(elements))),
+        "ours": stepping(optdsl.torch.load(spec)(tensors(elements), **options)),
+    }
+    if name:
+        steps["torch default"] = stepping(getattr(torch.optim, name)(tensors(elements), **options))
+    seconds = measure(steps, rounds, 1)
+    return (
+        spec,
+        costs.sharding,
+        str(len(costs.passes)),
+        str(costs.bytes_moved),
+        f"{median(seconds['ours']) * 1e3:.1f}",
+        f"{TO_ALL * costs.bytes_moved / median(seconds['ours']) / 1e9:.1f}",
+        ratio(seconds, "ours", "same bytes"),
+        ratio(seconds, "torch default", "ours"),
+    )
+
+
+LIBRARY_HEAD = (
+    *("optimizer", "class", "passes", "bytes", "ours, ms", "GB/s"),
+    *("ours : same bytes", "torch default : ours"),
+)
+
+
+def library_table(rounds: int) -> Iterator[tuple[str, ...]]:
+    for name in library_names():
+        costs = cost(optdsl.load(name).optimizer, {})
+        if costs.sharding != GLOBAL:
+            yield library_row(name, costs, rounds)
+
+
+# --- the command -----------------------------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints each row as soon as it is there."""
+    print("|", " | ".join(head), "|\n|", " | ".join("---" for _ in head), "|", flush=True)
+    for cells in rows:
+        print("|", " | ".join(cells), "|", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("specs", nargs="*", default=["adam"], help="library names (default: adam)")
-    parser.add_argument("--all", action="store_true", help="every spec that torch has too")
+    parser.add_argument("--all", action="store_true", help="every elementwise and per-tensor spec")
     parser.add_argument("--set", choices=SETS, action="append", help="only these tensors")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -183,10 +278,11 @@ def main() -> None:
     print(
         f"{cpu()}, {options.threads} threads, torch {torch.__version__}, float32, {options.rounds} rounds\n"
     )
-    print("|", " | ".join(HEAD), "|\n|", " | ".join("---" for _ in HEAD), "|", flush=True)
-    for spec in TORCH if options.all else options.specs:
-        for name in options.set or SETS:
-            print("|", " | ".join(row(spec, SETS[name], options.threads, options.rounds)), "|", flush=True)
+    if options.all:
+        table(LIBRARY_HEAD, library_table(min(options.rounds, 7)))
+        return
+    chosen = ((spec, name) for spec in options.specs for name in options.set or SETS)
+    table(HEAD, (row(spec, SETS[name], options.threads, options.rounds) for spec, name in chosen))
 
 
 if __name__ == "__main__":

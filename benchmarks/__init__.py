@@ -1,0 +1,1 @@
+"""What optdsl costs: programs that print tables."""

@@ -18,8 +18,8 @@ from optdsl.language.optimizer import Optimizer, Shape
 FLOAT32_BYTES = 4
 ELEMENTWISE, MATRIX, PER_TENSOR, GLOBAL = "elementwise", "matrix", "per-tensor", "global"
 CLASSES = (ELEMENTWISE, MATRIX, PER_TENSOR, GLOBAL)
-"""What has to be on one device, if none is to ask another: an element, a matrix by rows and columns, a tensor,
-all tensors. The default of a rule by rank is the one for matrices.
+"""What has to be on one device, if none is to ask another: an element, a matrix by rows and columns, a
+tensor, all tensors. The default of a rule by rank is the one for matrices.
 """
 
 
@@ -70,9 +70,7 @@ def cost(optimizer: Optimizer, flags: Mapping[str, bool]) -> Cost:
     shapes = Counter(state.shape for state in program.optimizer.states)
     lines = shapes[Shape.ROWS] + shapes[Shape.COLS]
     numbers = shapes.total() - shapes[Shape.ELEMENT] - lines
-    return Cost(
-        FLOAT32_BYTES * shapes[Shape.ELEMENT], numbers, lines, _passes(program), _sharding(program)
-    )
+    return Cost(FLOAT32_BYTES * shapes[Shape.ELEMENT], numbers, lines, _passes(program), _sharding(program))
 
 
 def _passes(program: Program) -> tuple[Pass, ...]:

@@ -11,7 +11,7 @@ import pytest
 
 from optdsl import driver
 from optdsl.diagnostics import OptdslError, Source
-from optdsl.language.operators import OPERATORS, OVER_ALL, REDUCTIONS, RESERVED_FUNCTIONS
+from optdsl.language.operators import OPERATORS, REDUCTIONS, RESERVED_FUNCTIONS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "language.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -67,7 +67,7 @@ def test_every_operator_is_there() -> None:
     rows = [line for line in PAGE.splitlines() if line.startswith("|")]
     named = set(re.findall(r"`(\w+)\(", "\n".join(rows)))
     known = {name for name, row in OPERATORS.items() if row.callable} - {"where"}
-    known |= {name.removesuffix(OVER_ALL) for name in REDUCTIONS}
+    known |= {row.spelled for row in REDUCTIONS.values()}
     assert known <= named
     assert named & set(OPERATORS) <= known
     infix = {row.infix for row in OPERATORS.values() if row.infix}

@@ -11,6 +11,7 @@ import pytest
 
 import optdsl
 from optdsl.diagnostics import OptdslError
+from optdsl.emit.optax_module import not_for_optax
 from optdsl.files import library_names
 from tests.support.programs import meaning
 
@@ -46,7 +47,7 @@ def path(tx: Any, theta: Tree, given: Tree) -> Tree:
 def names() -> Iterator[str]:
     """Specs that optax can have; their other flags are compared by `test_backends`."""
     for name in library_names():
-        if meaning(name).query is None and not meaning(name).inputs:
+        if not_for_optax(meaning(name)) is None:
             yield name
 
 

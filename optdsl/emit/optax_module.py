@@ -15,6 +15,7 @@ from optdsl.kernel.ir import Kernel, Precision, Store, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
 from optdsl.language.optimizer import Optimizer, Shape
+from optdsl.language.reductions import totals
 from optdsl.language.specialise import flag_settings, specialise
 
 LAYOUT_NAMES = ("Flag", "Hyper", "State", "THETA_0", "Total")
@@ -22,9 +23,9 @@ RUNTIME_NAMES = ("JaxLayout", "JaxReduction", "JaxVariant", "transformation")
 
 
 def emit_optax(optimizer: Optimizer, *, comments: bool = True) -> str:
-    """The text of a module for optax. Raises `OptdslError` for a gradient that is taken elsewhere."""
-    if optimizer.query is not None:
-        problem = NotYet(span=optimizer.query.span, what="a gradient at another point, for optax,")
+    """The text of a module for optax. Raises `OptdslError` for what it cannot have (`not_for_optax`)."""
+    if (reason := not_for_optax(optimizer)) is not None:
+        problem = NotYet(span=optimizer.span, what=f"{reason}, for optax,")
         raise OptdslError([problem.diagnostic()], optimizer.source)
     functions = _Functions(optimizer, comments=comments)
     variants = [
@@ -56,6 +57,19 @@ def emit_optax(optimizer: Optimizer, *, comments: bool = True) -> str:
     ]
     head = "\n".join(part for part in parts if part)
     return f"{head}\n\n{body}\n\n\n{table}\n\n\n{_function(optimizer, comments=comments)}\n"
+
+
+def not_for_optax(optimizer: Optimizer) -> str | None:
+    """What of a spec JAX does not get yet; None when all of it does."""
+    if optimizer.query is not None:
+        return "a gradient at another point"
+    if optimizer.inputs:
+        return "an input of a step"
+    if any(flag.rank is not None for flag in optimizer.flags):
+        return "a rule for a rank"
+    if any(total.of_lines for total in totals(optimizer.lines)):
+        return "a reduction over rows or columns"
+    return None
 
 
 class _Functions:

@@ -13,7 +13,7 @@
 #   # - The paper adds eps1 = 1e-30 to g^2, and so does optax; torch bounds the mean of the rows by eps[0], and
 #   #   the estimate by its square. torch's default for eps[0] is the eps of the dtype: this is the one of
 #   #   float32; in float64 it is 2.2e-16.
-#   # - The rate is max(eps2, RMS(theta))*min(lr, 1/sqrt(t)), in the paper with lr = 1e-2. optax takes lr as it is.
+#   # - The rate is max(eps2, RMS(theta))*min(lr, 1/sqrt(t)), in the paper with lr = 1e-2; optax takes lr itself.
 #   # - optax factors the two largest dimensions, and only where both are at least 128.
 #   # - torch's beta2_decay is -0.8 where the paper has beta2 = 1 - t^-0.8.
 #   # - The decay is by lr*weight_decay, not by the rate above; the paper has none.

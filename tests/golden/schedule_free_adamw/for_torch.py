@@ -76,9 +76,9 @@ def prepare(hypers, t, direction, states, scalars):
         # weight = t^r*lr_max[t]^2
         weight = power(t[row], r) * (lr_max * lr_max)
         # total[t] = total[t-1] + weight
-        total = total_old + weight
+        total_ = total_old + weight
         # c = if total[t] > 0 then weight/total[t] else 0
-        c = where(total > 0.0, weight / total, 0.0)
+        c = where(total_ > 0.0, weight / total_, 0.0)
         k0 = 1.0 - beta2
         k1 = 1.0 - c
         k2 = rate * (1.0 - beta1 * k1)
@@ -92,7 +92,7 @@ def prepare(hypers, t, direction, states, scalars):
         scalars[row, 7] = k1
         scalars[row, 8] = k2
         states[row, 0] = lr_max
-        states[row, 1] = total
+        states[row, 1] = total_
 
 
 @kernel
@@ -256,9 +256,9 @@ def prepare_corrected_f32(hypers, t, direction, states, scalars):
         # weight = t^r*lr_max[t]^2
         weight = power(t[row], r) * (lr_max * lr_max)
         # total[t] = total[t-1] + weight
-        total = total_old + weight
+        total_ = total_old + weight
         # c = if total[t] > 0 then weight/total[t] else 0
-        c = where(total > 0.0, weight / total, 0.0)
+        c = where(total_ > 0.0, weight / total_, 0.0)
         k0 = 1.0 - beta2
         k1 = 1.0 - c
         k2 = rate * (1.0 - beta1 * k1)
@@ -274,7 +274,7 @@ def prepare_corrected_f32(hypers, t, direction, states, scalars):
         scalars[row, 8] = k2
         scalars[row, 9] = bias_inverse
         states[row, 0] = lr_max
-        states[row, 1] = total
+        states[row, 1] = total_
 
 
 @kernel
@@ -337,9 +337,9 @@ def prepare_corrected_f64(hypers, t, direction, states, scalars):
         # weight = t^r*lr_max[t]^2
         weight = power(t[row], r) * (lr_max * lr_max)
         # total[t] = total[t-1] + weight
-        total = total_old + weight
+        total_ = total_old + weight
         # c = if total[t] > 0 then weight/total[t] else 0
-        c = where(total > 0.0, weight / total, 0.0)
+        c = where(total_ > 0.0, weight / total_, 0.0)
         k0 = 1.0 - beta2
         k1 = 1.0 - c
         k2 = rate * (1.0 - beta1 * k1)
@@ -354,7 +354,7 @@ def prepare_corrected_f64(hypers, t, direction, states, scalars):
         scalars[row, 8] = k1
         scalars[row, 9] = k2
         states[row, 0] = lr_max
-        states[row, 1] = total
+        states[row, 1] = total_
 
 
 @kernel

@@ -66,9 +66,9 @@ def prepare(hypers, t, direction, states, scalars):
         # weight = t^r*lr_max[t]^2
         weight = power(t[row], r) * (lr_max * lr_max)
         # total[t] = total[t-1] + weight
-        total = total_old + weight
+        total_ = total_old + weight
         # c = if total[t] > 0 then weight/total[t] else 0
-        c = where(total > 0.0, weight / total, 0.0)
+        c = where(total_ > 0.0, weight / total_, 0.0)
         k0 = 1.0 - c
         k1 = rate * (1.0 - beta * k0)
         scalars[row, 0] = weight_decay
@@ -78,7 +78,7 @@ def prepare(hypers, t, direction, states, scalars):
         scalars[row, 4] = k0
         scalars[row, 5] = k1
         states[row, 0] = lr_max
-        states[row, 1] = total
+        states[row, 1] = total_
 
 
 @kernel

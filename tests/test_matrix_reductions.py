@@ -14,9 +14,11 @@ import torch
 import optdsl
 from optdsl import driver
 from optdsl.backend import get_backend
+from optdsl.checks.compare import compare
 from optdsl.checks.verdict import Outcome
 from optdsl.diagnostics import Source
 from optdsl.kernel.ir import Type
+from optdsl.library import lookup
 from optdsl.runtime.launch import CHUNK, LEAST_ROWS, Chunks
 from tests.support import programs
 
@@ -246,7 +248,7 @@ def test_the_reference_agrees(mode: str, storage: Type) -> None:
 
 
 def verdicts(text: str) -> Iterator[tuple[str, Outcome]]:
-    _, _, found = driver.check(Source("spec.opt", text))
+    _, _, found = driver.check(Source("spec.opt", text), lookup)
     return ((verdict.claim, verdict.outcome) for verdict in found if verdict.declared)
 
 
@@ -299,3 +301,24 @@ def test_the_sign_of_an_element_stays_out_of_reductions(line: str, outcome: Outc
     text = f"optimizer S\nhyper lr = 0.1 in [0, inf)\n{line}\ntheta[t] = theta[t-1] - lr*u*g[t]\n"
     ((_, found),) = verdicts(f"{text}prove nonnegative(u)\n")
     assert found is outcome
+
+
+ONLY_VECTORS = """optimizer OnlyVectors
+hyper lr = 0.1 in [0, inf)
+when rank(theta) >= 2
+  u = sign(g[t])
+else
+  u = g[t]
+end
+theta[t] = theta[t-1] - lr*u
+"""
+
+
+def test_specs_are_compared_for_every_rank() -> None:
+    """It is itself; gradient descent for vectors alone is not that, nor signSGD for matrices alone."""
+    spec, _ = driver.front(Source("spec.opt", ONLY_VECTORS))
+    assert compare(spec, spec).verdict.outcome is Outcome.PROVED
+    for other in ("gd", "sign_sgd"):
+        assert compare(spec, lookup(other)).verdict.outcome is Outcome.REFUTED
+        ((_, found),) = verdicts(f"{ONLY_VECTORS}prove reduces({other})\n")
+        assert found is Outcome.REFUTED

@@ -87,7 +87,7 @@ def check_claims(
     A claim holds for tensors of any rank: of the two sides of a `when` block, that which is worse tells,
     and one that has not got what the claim names is not asked.
     """
-    contexts = [Context(specialise(optimizer, setting)) for setting in rank_settings(optimizer)]
+    contexts = [Context(specialise(optimizer, each), each) for each in rank_settings(optimizer)]
     everything = _lines_of(optimizer)
     for claim in optimizer.claims:
         place = partial(_estimates, rates) if claim.estimate else partial(_claims, lookup)

@@ -3,7 +3,7 @@
 In: two optimizers. Out: a `Comparison`, for `optdsl diff A B`. Hypers and states are matched by name, then by
 the name that a framework has for them (`as`). "Equal" is meant for one choice of states, the same on both
 sides: specs that are the same only after a change of state (Nesterov's two forms) are for the claim
-`equivalent`. Flags are at their defaults.
+`equivalent`. Flags are at their defaults; of rules by rank, those that agree least are told.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,12 +15,12 @@ from optdsl.checks.algebra import Algebra, NoFormError, cases
 from optdsl.checks.context import Context
 from optdsl.checks.interval import Interval
 from optdsl.checks.rational import BudgetError, Rational
-from optdsl.checks.relation import Lazy
+from optdsl.checks.relation import Lazy, same_lines
 from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, replay, show, surely_different
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import NEW_THETA, TIME, Key, inputs
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Hyper, Number, Optimizer, Ref, Role, State
-from optdsl.language.specialise import specialise
+from optdsl.language.specialise import rank_settings, specialise
 
 NAMES = dict[str, str]
 
@@ -43,12 +43,26 @@ class Comparison:
 
 
 def compare(a: Optimizer, b: Optimizer) -> Comparison:
-    a, b = specialise(a, {}), specialise(b, {})
+    found = [_compared(specialise(a, ranks), specialise(b, ranks)) for ranks in rank_settings(a, b)]
+    worst = min(found, key=lambda each: _GRAVITY.index(each.verdict.outcome))
+    everywhere = (each for each in worst.equal_when if all(_equal_when(each, other) for other in found))
+    return replace(worst, equal_when=tuple(everywhere))
+
+
+_GRAVITY = (Outcome.REFUTED, Outcome.UNKNOWN, Outcome.PROVED)
+
+
+def _equal_when(setting: Mapping[str, Fraction], found: Comparison) -> bool:
+    return found.verdict.outcome is Outcome.PROVED or setting in found.equal_when
+
+
+def _compared(a: Optimizer, b: Optimizer) -> Comparison:
+    same = same_lines(a, b)
     names = _partners(a, b)
     b = _renamed(b, names)
     of_a, of_b = {hyper.name: hyper for hyper in a.hypers}, {hyper.name: hyper for hyper in b.hypers}
     states_a, states_b = {state.name for state in a.states}, {state.name for state in b.states}
-    verdict = _verdict(a, b)
+    verdict = _equal(a, b) if same else _verdict(a, b)
     settings: list[Mapping[str, Fraction]] = []
     if verdict.outcome is not Outcome.PROVED:
         settings = [setting for setting in _settings(a, b) if _proved(_set(a, setting), _set(b, setting))]
@@ -157,6 +171,11 @@ def _settings(a: Optimizer, b: Optimizer) -> Iterator[dict[str, Fraction]]:
 # --- equal? --------------------------------------------------------------------------------------
 
 
+def _equal(a: Optimizer, b: Optimizer) -> Verdict:
+    summary = "the same state and the same step"
+    return Verdict(f"{a.name} = {b.name}", Outcome.PROVED, summary, derivation=("induction over t",))
+
+
 def _verdict(a: Optimizer, b: Optimizer) -> Verdict:
     claim = f"{a.name} = {b.name}"
     if set(a.inputs) != set(b.inputs):
@@ -166,9 +185,7 @@ def _verdict(a: Optimizer, b: Optimizer) -> Verdict:
     if witness is not None:
         return Verdict(claim, Outcome.REFUTED, "the parameters part", witness=witness)
     if _proved(a, b):
-        return Verdict(
-            claim, Outcome.PROVED, "the same state and the same step", derivation=("induction over t",)
-        )
+        return _equal(a, b)
     return Verdict(
         claim, Outcome.UNKNOWN, residual="no run parts them, and the steps could not be shown to be one"
     )

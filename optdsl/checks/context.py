@@ -3,7 +3,8 @@
 `CHECKS` and `CLAIMS` (in `catalogue`) are functions of a `Context`; nothing here decides anything.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
@@ -14,9 +15,10 @@ from optdsl.language.optimizer import Domain, Hyper, Number, Optimizer, State
 
 @dataclass(frozen=True)
 class Context:
-    """`optimizer` is specialised: it has no flags left."""
+    """`optimizer` is specialised: it has no flags left; `ranks` are those that a tensor decides."""
 
     optimizer: Optimizer
+    ranks: Mapping[str, bool] = field(default_factory=dict)
 
     @cached_property
     def domains(self) -> dict[str, Interval]:

@@ -231,7 +231,9 @@ def pair(claim: syntax.Claim, context: Context, lookup: Lookup) -> Pair:
             raise UnreadableError("it does not say which spec: reduces(NAME)")
     other = lookup(stem)
     limits = conditions(claim, context)
-    flags: dict[str, bool] = {}
+    flags = dict(context.ranks)
+    if missing := {flag.name for flag in other.flags if flag.rank is not None} - flags.keys():
+        raise UnreadableError(f"{stem} has other rules when {', '.join(missing)}, and this spec has not")
     given: dict[str, Expr] = {}
     for argument in (*arguments, *claim.substitution):
         _argument(argument, stem, other, context, flags, given)

@@ -175,6 +175,8 @@ def invariant(pair: Pair, relation: Relation) -> frozenset[Part]:
 
     Theta's relation is in it, or it is empty.
     """
+    if same_lines(pair.left, pair.right) and relation == identity(pair):
+        return frozenset({("query", ""), *(("related", name) for name in relation)})
     theta = {"theta": relation["theta"]}
     stays = {("left", state.name) for state in pair.left.states}
     stays |= {("right", state.name) for state in pair.right.states}
@@ -190,6 +192,12 @@ def invariant(pair: Pair, relation: Relation) -> frozenset[Part]:
     if _holds(("query", ""), pair, kept, settled):
         parts.add(("query", ""))
     return frozenset(parts)
+
+
+def same_lines(a: Optimizer, b: Optimizer) -> bool:
+    """Whether two specs say the same, word for word: then no arithmetic has to find it out."""
+    mine, theirs = ([(state.name, state.initial) for state in each.states] for each in (a, b))
+    return mine == theirs and (a.query, a.query_lines, a.lines) == (b.query, b.query_lines, b.lines)
 
 
 def _holds(part: Part, pair: Pair, relation: Relation, stays: frozenset[Part]) -> bool:

@@ -19,10 +19,12 @@ def flag_settings(optimizer: Optimizer) -> Iterator[dict[str, bool]]:
         yield {flag.name: value for flag, value in zip(optimizer.flags, values, strict=True)}
 
 
-def rank_settings(optimizer: Optimizer) -> list[dict[str, bool]]:
-    """The flags that tensors decide, both ways; one setting without any where there is none."""
-    names = [flag.name for flag in optimizer.flags if flag.rank is not None]
-    return [dict(zip(names, values, strict=True)) for values in product((True, False), repeat=len(names))]
+def rank_settings(*optimizers: Optimizer) -> list[dict[str, bool]]:
+    """The flags that tensors decide, as they can be; one setting without any where there is none."""
+    flags = (flag for optimizer in optimizers for flag in optimizer.flags)
+    ranks = {flag.name: flag.rank for flag in flags if flag.rank is not None}
+    every = {rank - 1 for rank in ranks.values()} | {max(ranks.values(), default=0)}
+    return [{name: n >= rank for name, rank in ranks.items()} for n in sorted(every, reverse=True)]
 
 
 def specialise(optimizer: Optimizer, flags: Mapping[str, bool]) -> Optimizer:

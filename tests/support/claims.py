@@ -7,7 +7,7 @@ from optdsl.checks.verdict import Verdict
 from optdsl.diagnostics import Source
 from optdsl.files import read_library
 from optdsl.language.optimizer import Optimizer
-from optdsl.language.specialise import specialise
+from optdsl.language.specialise import rank_settings, specialise
 
 
 def verdict(spec: str, claim: str, others: dict[str, str] | None = None) -> Verdict:
@@ -21,7 +21,8 @@ def verdict(spec: str, claim: str, others: dict[str, str] | None = None) -> Verd
     optimizer, _ = driver.front(Source("test.opt", f"{text}\nprove {claim}\n"))
     syntax = optimizer.claims[-1]
     kind = kind_of(syntax)
-    context = Context(specialise(optimizer, {}))
+    ranks = rank_settings(optimizer)[0]
+    context = Context(specialise(optimizer, ranks), ranks)
     arguments = (lookup,) if kind in NAMES_ANOTHER else ()
     found: Verdict = find(CLAIMS[kind])(syntax, context, *arguments)
     return found

@@ -108,7 +108,7 @@ def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str
     return "\n".join([*head, *(_summing(phase, body) if sums else _plain(body))])
 
 
-_MATRIX_CHUNK = "tensor, start, size, row, height, width, part"
+_MATRIX_CHUNK = "tensor, start, size, row, height, width, first_column"
 _START = {Shape.ELEMENT: "line * width", Shape.ROWS: "line", Shape.COLS: "column"}
 
 
@@ -135,7 +135,7 @@ def _by_rows(kernel: Kernel, source: Source | None) -> list[str]:
         for column, buffer in used
     ]
     per_row += [
-        f"columns{column} = columns[{place}] + f64_bytes(part + column - skipped)"
+        f"columns{column} = columns[{place}] + f64_bytes(first_column + column - skipped)"
         for place, column in enumerate(down)
     ]
     per_row += [line for stmt in of_row for line in _phase_lines(stmt, kernel, source)]

@@ -13,7 +13,7 @@ GENERATED = frozenset(
     "reduction scratch partials block count j BLOCK block_sum0 block_sum1 block_sum2 block_sum3 "
     "block_sum4 block_sum5 block_sum6 block_sum7 "
     "block_max0 block_max1 block_max2 block_max3 block_max4 block_max5 block_max6 block_max7 "
-    "matrix_reduction line height width part column columns skipped Column Vector "
+    "matrix_reduction line height width first_column column columns skipped Column Vector "
     "sum0 sum1 sum2 sum3 sum4 sum5 sum6 sum7 "
     "columns0 columns1 columns2 columns3 columns4 columns5 columns6 columns7 "
     "Reduction Total "

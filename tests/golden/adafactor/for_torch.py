@@ -112,7 +112,7 @@ def prepare_f32(hypers, t, direction, states, scalars):
 def update_f32(addresses, chunks, first, last, scalars):
     """Chunks first..last, in place: computes in f64, stores f32."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         eps1 = scalars[row, 0]
         direction = scalars[row, 1]
         beta2 = scalars[row, 2]
@@ -206,7 +206,7 @@ def prepare_f64(hypers, t, direction, states, scalars):
 def update_f64(addresses, chunks, first, last, scalars):
     """Chunks first..last, in place: computes in f64, stores f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         eps1 = scalars[row, 0]
         row_count = scalars[row, 1]
         column_count = scalars[row, 2]
@@ -264,7 +264,7 @@ def prepare_reduce0(hypers, t, direction, states, scalars):
 def reduce0_f32(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         direction = scalars[row, 0]
         partials[chunk, 0] = 0.0
         skipped = start // (height * width) * width
@@ -272,7 +272,7 @@ def reduce0_f32(addresses, chunks, first, last, scalars, scratch, partials, colu
             column = line // height * width
             theta_at = addresses[tensor, 0] + f32_bytes(line * width)
             g_at = addresses[tensor, 1] + f32_bytes(line * width)
-            columns1 = columns[0] + f64_bytes(part + column - skipped)
+            columns1 = columns[0] + f64_bytes(first_column + column - skipped)
             sum0 = 0.0
             for block in range(0, width, BLOCK):
                 count = min(BLOCK, width - block)
@@ -293,7 +293,7 @@ def reduce0_f32(addresses, chunks, first, last, scalars, scratch, partials, colu
 def reduce0_f64(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         direction = scalars[row, 0]
         partials[chunk, 0] = 0.0
         skipped = start // (height * width) * width
@@ -301,7 +301,7 @@ def reduce0_f64(addresses, chunks, first, last, scalars, scratch, partials, colu
             column = line // height * width
             theta_at = addresses[tensor, 0] + f64_bytes(line * width)
             g_at = addresses[tensor, 1] + f64_bytes(line * width)
-            columns1 = columns[0] + f64_bytes(part + column - skipped)
+            columns1 = columns[0] + f64_bytes(first_column + column - skipped)
             sum0 = 0.0
             for block in range(0, width, BLOCK):
                 count = min(BLOCK, width - block)
@@ -337,7 +337,7 @@ def prepare_reduce1_f32(hypers, t, direction, states, scalars):
 def reduce1_f32(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         beta2 = scalars[row, 0]
         k0 = scalars[row, 1]
         column_count_inverse = scalars[row, 2]
@@ -346,7 +346,7 @@ def reduce1_f32(addresses, chunks, first, last, scalars, scratch, partials, colu
             column = line // height * width
             r_at = addresses[tensor, 2] + f32_bytes(line)
             mean_cols0_at = addresses[tensor, 4] + f64_bytes(line)
-            columns0 = columns[0] + f64_bytes(part + column - skipped)
+            columns0 = columns[0] + f64_bytes(first_column + column - skipped)
             r_old = f64(read_f32(r_at, 0, 2))
             mean_cols0_sum = read_f64(mean_cols0_at, 0, 4)
             # r[t] = beta2*r[t-1] + (1 - beta2)*mean(g[t]^2 over cols)
@@ -375,7 +375,7 @@ def prepare_reduce1_f64(hypers, t, direction, states, scalars):
 def reduce1_f64(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         column_count = scalars[row, 0]
         beta2 = scalars[row, 1]
         k0 = scalars[row, 2]
@@ -384,7 +384,7 @@ def reduce1_f64(addresses, chunks, first, last, scalars, scratch, partials, colu
             column = line // height * width
             r_at = addresses[tensor, 2] + f64_bytes(line)
             mean_cols0_at = addresses[tensor, 4] + f64_bytes(line)
-            columns0 = columns[0] + f64_bytes(part + column - skipped)
+            columns0 = columns[0] + f64_bytes(first_column + column - skipped)
             r_old = read_f64(r_at, 0, 2)
             mean_cols0_sum = read_f64(mean_cols0_at, 0, 4)
             # r[t] = beta2*r[t-1] + (1 - beta2)*mean(g[t]^2 over cols)
@@ -422,7 +422,7 @@ def prepare_reduce2_f32(hypers, t, direction, states, scalars):
 def reduce2_f32(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         eps1 = scalars[row, 0]
         direction = scalars[row, 1]
         beta2 = scalars[row, 2]
@@ -492,7 +492,7 @@ def prepare_reduce2_f64(hypers, t, direction, states, scalars):
 def reduce2_f64(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         eps1 = scalars[row, 0]
         row_count = scalars[row, 1]
         column_count = scalars[row, 2]

@@ -9,7 +9,7 @@ def prepare(hypers, t, direction, states, scalars):
 def reduce0(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         direction = scalars[row, 0]
         partials[chunk, 0] = 0.0
         skipped = start // (height * width) * width
@@ -17,7 +17,7 @@ def reduce0(addresses, chunks, first, last, scalars, scratch, partials, columns)
             column = line // height * width
             theta_at = addresses[tensor, 0] + f32_bytes(line * width)
             g_at = addresses[tensor, 1] + f32_bytes(line * width)
-            columns1 = columns[0] + f64_bytes(part + column - skipped)
+            columns1 = columns[0] + f64_bytes(first_column + column - skipped)
             sum0 = 0.0
             for block in range(0, width, BLOCK):
                 count = min(BLOCK, width - block)
@@ -53,7 +53,7 @@ def prepare(hypers, t, direction, states, scalars):
 def reduce1(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         beta2 = scalars[row, 0]
         k0 = scalars[row, 1]
         column_count_inverse = scalars[row, 2]
@@ -62,7 +62,7 @@ def reduce1(addresses, chunks, first, last, scalars, scratch, partials, columns)
             column = line // height * width
             r_at = addresses[tensor, 2] + f32_bytes(line)
             mean_cols0_at = addresses[tensor, 4] + f64_bytes(line)
-            columns0 = columns[0] + f64_bytes(part + column - skipped)
+            columns0 = columns[0] + f64_bytes(first_column + column - skipped)
             r_old = f64(read_f32(r_at, 0, 2))
             mean_cols0_sum = read_f64(mean_cols0_at, 0, 4)
             # r[t] = beta2*r[t-1] + (1 - beta2)*mean(g[t]^2 over cols)
@@ -100,7 +100,7 @@ def prepare(hypers, t, direction, states, scalars):
 def reduce2(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         eps1 = scalars[row, 0]
         direction = scalars[row, 1]
         beta2 = scalars[row, 2]
@@ -195,7 +195,7 @@ def prepare(hypers, t, direction, states, scalars):
 def update(addresses, chunks, first, last, scalars):
     """Chunks first..last, in place: computes in f64, stores f32."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         eps1 = scalars[row, 0]
         direction = scalars[row, 1]
         beta2 = scalars[row, 2]

@@ -11,14 +11,14 @@ def prepare(hypers, t, direction, states, scalars):
 def reduce0(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         eps1 = scalars[row, 0]
         direction = scalars[row, 1]
         skipped = start // (height * width) * width
         for line in range(start // width, (start + size) // width):
             column = line // height * width
             g_at = addresses[tensor, 1] + f32_bytes(line * width)
-            columns1 = columns[0] + f64_bytes(part + column - skipped)
+            columns1 = columns[0] + f64_bytes(first_column + column - skipped)
             sum0 = 0.0
             for block in range(0, width, BLOCK):
                 count = min(BLOCK, width - block)
@@ -49,7 +49,7 @@ def prepare(hypers, t, direction, states, scalars):
 def reduce1(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         beta2 = scalars[row, 0]
         k0 = scalars[row, 1]
         column_count_inverse = scalars[row, 2]
@@ -58,7 +58,7 @@ def reduce1(addresses, chunks, first, last, scalars, scratch, partials, columns)
             column = line // height * width
             r_at = addresses[tensor, 3] + f32_bytes(line)
             mean_cols0_at = addresses[tensor, 7] + f64_bytes(line)
-            columns0 = columns[0] + f64_bytes(part + column - skipped)
+            columns0 = columns[0] + f64_bytes(first_column + column - skipped)
             r_old = f64(read_f32(r_at, 0, 3))
             mean_cols0_sum = read_f64(mean_cols0_at, 0, 7)
             # r[t] = beta2*r[t-1] + (1 - beta2)*mean(g[t]^2 + eps1 over cols)
@@ -90,7 +90,7 @@ def prepare(hypers, t, direction, states, scalars):
 def reduce2(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         beta2 = scalars[row, 0]
         direction = scalars[row, 1]
         k0 = scalars[row, 2]
@@ -168,7 +168,7 @@ def prepare(hypers, t, direction, states, scalars):
 def reduce3(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         beta1 = scalars[row, 0]
         beta2 = scalars[row, 1]
         eps2 = scalars[row, 2]
@@ -188,7 +188,7 @@ def reduce3(addresses, chunks, first, last, scalars, scratch, partials, columns)
             mean_cols0_at = addresses[tensor, 7] + f64_bytes(line)
             mean_rows1_at = addresses[tensor, 8] + f64_bytes(column)
             mean_rows2_at = addresses[tensor, 9] + f64_bytes(column)
-            columns1 = columns[0] + f64_bytes(part + column - skipped)
+            columns1 = columns[0] + f64_bytes(first_column + column - skipped)
             r_old = f64(read_f32(r_at, 0, 3))
             mean_cols0_sum = read_f64(mean_cols0_at, 0, 7)
             # r[t] = beta2*r[t-1] + (1 - beta2)*mean(g[t]^2 + eps1 over cols)
@@ -244,7 +244,7 @@ def prepare(hypers, t, direction, states, scalars):
 def reduce4(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         beta3 = scalars[row, 0]
         k3 = scalars[row, 1]
         column_count_inverse = scalars[row, 2]
@@ -253,7 +253,7 @@ def reduce4(addresses, chunks, first, last, scalars, scratch, partials, columns)
             column = line // height * width
             a_at = addresses[tensor, 5] + f32_bytes(line)
             mean_cols4_at = addresses[tensor, 10] + f64_bytes(line)
-            columns0 = columns[0] + f64_bytes(part + column - skipped)
+            columns0 = columns[0] + f64_bytes(first_column + column - skipped)
             a_old = f64(read_f32(a_at, 0, 5))
             mean_cols4_sum = read_f64(mean_cols4_at, 0, 10)
             # a[t] = beta3*a[t-1] + (1 - beta3)*mean((u - m[t])^2 + eps2 over cols)
@@ -306,7 +306,7 @@ def prepare(hypers, t, direction, states, scalars):
 def update(addresses, chunks, first, last, scalars):
     """Chunks first..last, in place: computes in f64, stores f32."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         lr = scalars[row, 0]
         beta1 = scalars[row, 1]
         beta2 = scalars[row, 2]

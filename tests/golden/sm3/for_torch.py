@@ -70,7 +70,7 @@ def prepare(hypers, t, direction, states, scalars):
 def update_f32(addresses, chunks, first, last, scalars):
     """Chunks first..last, in place: computes in f64, stores f32."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         lr = scalars[row, 0]
         momentum = scalars[row, 1]
         eps = scalars[row, 2]
@@ -103,7 +103,7 @@ def update_f32(addresses, chunks, first, last, scalars):
 def update_f64(addresses, chunks, first, last, scalars):
     """Chunks first..last, in place: computes in f64, stores f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         lr = scalars[row, 0]
         momentum = scalars[row, 1]
         eps = scalars[row, 2]
@@ -143,7 +143,7 @@ def prepare_reduce0(hypers, t, direction, states, scalars):
 def reduce0_f32(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         direction = scalars[row, 0]
         skipped = start // (height * width) * width
         for line in range(start // width, (start + size) // width):
@@ -151,7 +151,7 @@ def reduce0_f32(addresses, chunks, first, last, scalars, scratch, partials, colu
             g_at = addresses[tensor, 1] + f32_bytes(line * width)
             r_at = addresses[tensor, 3] + f32_bytes(line)
             c_at = addresses[tensor, 4] + f32_bytes(column)
-            columns1 = columns[0] + f64_bytes(part + column - skipped)
+            columns1 = columns[0] + f64_bytes(first_column + column - skipped)
             r_old = f64(read_f32(r_at, 0, 3))
             sum0 = -math.inf
             for block in range(0, width, BLOCK):
@@ -172,7 +172,7 @@ def reduce0_f32(addresses, chunks, first, last, scalars, scratch, partials, colu
 def reduce0_f64(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         direction = scalars[row, 0]
         skipped = start // (height * width) * width
         for line in range(start // width, (start + size) // width):
@@ -180,7 +180,7 @@ def reduce0_f64(addresses, chunks, first, last, scalars, scratch, partials, colu
             g_at = addresses[tensor, 1] + f64_bytes(line * width)
             r_at = addresses[tensor, 3] + f64_bytes(line)
             c_at = addresses[tensor, 4] + f64_bytes(column)
-            columns1 = columns[0] + f64_bytes(part + column - skipped)
+            columns1 = columns[0] + f64_bytes(first_column + column - skipped)
             r_old = read_f64(r_at, 0, 3)
             sum0 = -math.inf
             for block in range(0, width, BLOCK):

@@ -9,7 +9,7 @@ def prepare(hypers, t, direction, states, scalars):
 def reduce0(addresses, chunks, first, last, scalars, scratch, partials, columns):
     """Chunks first..last, only reads: computes in f64, sums in f64."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         direction = scalars[row, 0]
         skipped = start // (height * width) * width
         for line in range(start // width, (start + size) // width):
@@ -17,7 +17,7 @@ def reduce0(addresses, chunks, first, last, scalars, scratch, partials, columns)
             g_at = addresses[tensor, 1] + f32_bytes(line * width)
             r_at = addresses[tensor, 3] + f32_bytes(line)
             c_at = addresses[tensor, 4] + f32_bytes(column)
-            columns1 = columns[0] + f64_bytes(part + column - skipped)
+            columns1 = columns[0] + f64_bytes(first_column + column - skipped)
             r_old = f64(read_f32(r_at, 0, 3))
             sum0 = -math.inf
             for block in range(0, width, BLOCK):
@@ -53,7 +53,7 @@ def prepare(hypers, t, direction, states, scalars):
 def update(addresses, chunks, first, last, scalars):
     """Chunks first..last, in place: computes in f64, stores f32."""
     for chunk in range(first, last):
-        tensor, start, size, row, height, width, part = chunks[chunk]
+        tensor, start, size, row, height, width, first_column = chunks[chunk]
         lr = scalars[row, 0]
         momentum = scalars[row, 1]
         eps = scalars[row, 2]

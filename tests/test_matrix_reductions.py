@@ -322,3 +322,13 @@ def test_specs_are_compared_for_every_rank() -> None:
         assert compare(spec, lookup(other)).verdict.outcome is Outcome.REFUTED
         ((_, found),) = verdicts(f"{ONLY_VECTORS}prove reduces({other})\n")
         assert found is Outcome.REFUTED
+
+
+@pytest.mark.parametrize(
+    "line", ["mean(g[t] over cols)", "max(g[t] over rows)", "sum(g[t] over rows)", "mean(g[t]) + 0*g[t]"]
+)
+def test_no_step_against_a_mean_is_one_against_the_gradient(line: str) -> None:
+    """g = (-1, 5) has the mean 2 and the largest 5: both move the first element along its gradient."""
+    text = f"optimizer S\nhyper lr = 0.1 in [0, inf)\ntheta[t] = theta[t-1] - lr*({line})\n"
+    _, _, found = driver.check(Source("spec.opt", text))
+    assert next(each.outcome for each in found if each.claim == "descent") is Outcome.UNKNOWN

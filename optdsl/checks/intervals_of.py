@@ -34,6 +34,7 @@ class Intervals(Arithmetic[Interval]):
 
     kept: set[tuple[int, int]] = field(default_factory=set)
     open: dict[tuple[int, int], Apply] = field(default_factory=dict)
+    of_one: bool = False  # the intervals of the inputs are those of one element, not of all
     _everywhere: Mapping[Key, Interval] | None = None  # within a branch: what holds of every element
 
     def number(self, value: Fraction) -> Interval:
@@ -57,7 +58,7 @@ class Intervals(Arithmetic[Interval]):
             case Apply(op=op, args=args) if op in REDUCTIONS:
                 # What a branch knows of one element, it does not know of those that are reduced.
                 found = [self.evaluate(arg, self._everywhere or values) for arg in args]
-                if REDUCTIONS[op].spelled in ("mean", "max"):
+                if REDUCTIONS[op].spelled in ("mean", "max") and not self.of_one:
                     return found[0]
                 return NONNEGATIVE if op.startswith("norm") or _squares(args) else EVERYTHING
             case _:
@@ -180,9 +181,9 @@ def _refined(
 
 
 def step_intervals(
-    optimizer: Optimizer, facts: Mapping[Key, Interval], *, first: bool
+    optimizer: Optimizer, facts: Mapping[Key, Interval], *, first: bool, of_one: bool = False
 ) -> tuple[dict[Key, Interval], Intervals]:
     """Every quantity of one step, and the arithmetic with what it noted."""
-    arithmetic = Intervals()
+    arithmetic = Intervals(of_one=of_one)
     values = {key: facts.get(key, EVERYTHING) for key in inputs(optimizer)}
     return run_step(optimizer, arithmetic, values, first=first), arithmetic

@@ -165,8 +165,8 @@ def _against_by_intervals(context: Context, given: Inputs, key: Key) -> bool:
         return False
     facts = facts_at(context.facts, first=True)
     facts |= {(state.name, Age.OLD): context.initial_interval(state) for state in context.optimizer.states}
-    up, _ = step_intervals(step, {**facts, key: POSITIVE}, first=True)
-    down, _ = step_intervals(step, {**facts, key: -POSITIVE}, first=True)
+    up, _ = step_intervals(step, {**facts, key: POSITIVE}, first=True, of_one=True)
+    down, _ = step_intervals(step, {**facts, key: -POSITIVE}, first=True, of_one=True)
     return up[NEW_THETA].nonpositive and down[NEW_THETA].nonnegative
 
 

@@ -151,6 +151,21 @@ def test_views_read_hypers_flags_and_states(framework: str, far: bool, tmp_path:
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_view_of_theta_alone_needs_no_step(framework: str, tmp_path: Path) -> None:
+    path = tmp_path / "half.opt"
+    path.write_text(
+        "optimizer Half\nhyper lr = 1 in [0, inf)\noutput half = theta[t]/2\n"
+        "theta[t] = theta[t-1] - lr*g[t]\n"
+    )
+    both = Both(framework, path, [np.ones(3)])
+    with both.optimizer.view("half"):
+        same(both.values(), [np.full(3, 0.5)])
+    both.step([np.full(3, 3.0)])
+    both.optimizer.eval()
+    same(both.values(), [np.full(3, -1.0)])
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_nothing_goes_on_while_a_view_is_shown(framework: str) -> None:
     both = Both(framework, "schedule_free_sgd", [np.ones(3)])
     for _ in range(3):

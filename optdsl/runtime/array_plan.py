@@ -149,6 +149,9 @@ class ArrayPlan:
     def move(self, view: str | None = None) -> None:
         """Parameters go to the query point, or to a view of them."""
         threads = thread_count()
+        if view is not None:
+            for table, _ in self._tables:
+                table.compile_view(view)
         self._load_copies()
         for table, _ in self._tables:
             pair = table.query if view is None else table.views[view]

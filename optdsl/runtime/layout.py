@@ -190,6 +190,10 @@ class Variant:
         return {view.name: view.float32 if single else view.float64 for view in self.views}
 
     @property
+    def keeps_state(self) -> bool:
+        return bool(self.states or self.scalar_states)
+
+    @property
     def extra_columns(self) -> int:
         """Columns behind the hypers and inputs: counts and totals, where anything is reduced."""
         totals = sum(len(reduction.totals) for reduction in self.reductions_float32)
@@ -199,7 +203,7 @@ class Variant:
     @property
     def keeps_step(self) -> bool:
         """Whether a counter is kept, under `step`; torch keeps one wherever it keeps a state."""
-        return not self.first_step_only and (self.uses_time or bool(self.states or self.scalar_states))
+        return not self.first_step_only and (self.uses_time or self.keeps_state)
 
 
 @dataclass(frozen=True)

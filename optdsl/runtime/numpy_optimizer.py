@@ -166,7 +166,8 @@ class ArrayOptimizer:
 
     def _show(self, name: str) -> None:
         options = self._options()
-        stepped = tuple(bool(state) for state in self._states)
+        needed = options.variant.keeps_state
+        stepped = tuple(not needed or bool(state) for state in self._states)
         plan = ArrayPlan(self.layout, options, self._arrays, self._states, stepped, self._structure)
         plan.gather(options, unknown_numbers(self.layout))
         moving = [array for array, moves in zip(self._arrays, stepped, strict=True) if moves]

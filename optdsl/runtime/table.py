@@ -85,6 +85,10 @@ class Table:
         if self.dims is not None:
             compile_lines(self.vectors)
 
+    def compile_view(self, name: str) -> None:
+        for kernel in self.views[name]:
+            kernel.compiled  # noqa: B018
+
     def gather(self, hypers: NDArray[np.float64], direction: NDArray[np.float64]) -> None:
         """Reads counters and scalar states, and makes this step's batch.
 

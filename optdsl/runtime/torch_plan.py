@@ -353,6 +353,7 @@ class Plan:
         self.store_copies()
         for part in self.parts:
             part.table.scatter()
+        self._given.clear()
         torch.autograd.graph.increment_version(self.versioned)
 
 

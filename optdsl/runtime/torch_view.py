@@ -23,10 +23,15 @@ def show(optimizer: "FusedOptimizer", name: str, threads: int) -> Saved:
     """(parameter, what it was), for `restore`."""
     layout, groups = optimizer.layout, optimizer.param_groups
     options = [check_group(layout, group) for group in groups]
-    moving = [p if optimizer.state.get(p) else None for group in groups for p in group["params"]]
+    moving = []
+    for group, option in zip(groups, options, strict=True):
+        needed = option.variant.keeps_state
+        moving += [p if not needed or optimizer.state.get(p) else None for p in group["params"]]
     with torch.no_grad():
         plan = Plan.build(layout, groups, options, optimizer.state, moving, for_query=True)
         plan.gather(options, unknown_numbers(layout))
+        for part in plan.parts:
+            part.table.compile_view(name)
         saved = [(p, p.detach().clone()) for p in plan.active]
         plan.load_copies()
         for part in plan.parts:

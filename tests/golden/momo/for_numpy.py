@@ -5,7 +5,7 @@
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
 #   # Schaipp, Ohana, Eickenberg, Defazio & Gower, "MoMo: Momentum Models for Adaptive Learning Rates", ICML 2024,
-#   # Algorithm 1, with weight decay as in its section 4.2.
+#   # Algorithm 1, with weight decay.
 #   #
 #   # The step goes as far as the averaged linear models of the loss say it takes to reach its lower bound, and no
 #   # further than lr; the products are over all parameters. Averages begin with the first loss and gradient.
@@ -444,7 +444,7 @@ LAYOUT = Layout(
 
 class Momo(ArrayOptimizer):
     """Schaipp, Ohana, Eickenberg, Defazio & Gower, "MoMo: Momentum Models for Adaptive Learning Rates", ICML 2024,
-    Algorithm 1, with weight decay as in its section 4.2.
+    Algorithm 1, with weight decay.
 
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 

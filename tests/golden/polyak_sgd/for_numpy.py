@@ -5,7 +5,7 @@
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
 #   # Loizou, Vaswani, Laradji & Lacoste-Julien, "Stochastic Polyak Step-size for SGD: An Adaptive Learning Rate
-#   # for Fast Convergence", AISTATS 2021, equation 3 with c = 1: SPS_max.
+#   # for Fast Convergence", AISTATS 2021: SPS_max with c = 1.
 #   #
 #   # f_min is the least value that the loss can have (zero where the model can fit all of the data), max_lr
 #   # gamma_b of the paper, and the norm is over all parameters. `plus` is SPS+ (Garrigos, Gower & Schaipp,
@@ -220,7 +220,7 @@ LAYOUT = Layout(
 
 class PolyakSGD(ArrayOptimizer):
     """Loizou, Vaswani, Laradji & Lacoste-Julien, "Stochastic Polyak Step-size for SGD: An Adaptive Learning Rate
-    for Fast Convergence", AISTATS 2021, equation 3 with c = 1: SPS_max.
+    for Fast Convergence", AISTATS 2021: SPS_max with c = 1.
 
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 

@@ -5,7 +5,7 @@
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
 #   # Loizou, Vaswani, Laradji & Lacoste-Julien, "Stochastic Polyak Step-size for SGD: An Adaptive Learning Rate
-#   # for Fast Convergence", AISTATS 2021, equation 3 with c = 1: SPS_max.
+#   # for Fast Convergence", AISTATS 2021: SPS_max with c = 1.
 #   #
 #   # f_min is the least value that the loss can have (zero where the model can fit all of the data), max_lr
 #   # gamma_b of the paper, and the norm is over all parameters. `plus` is SPS+ (Garrigos, Gower & Schaipp,
@@ -220,7 +220,7 @@ LAYOUT = Layout(
 
 class PolyakSGD(FusedOptimizer):
     """Loizou, Vaswani, Laradji & Lacoste-Julien, "Stochastic Polyak Step-size for SGD: An Adaptive Learning Rate
-    for Fast Convergence", AISTATS 2021, equation 3 with c = 1: SPS_max.
+    for Fast Convergence", AISTATS 2021: SPS_max with c = 1.
 
     params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
 

@@ -4,8 +4,8 @@
 #
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
-#   # Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024, equations 2-4,
-#   # with the weights of section 4.1 (weight_lr_power = 2), as in the authors' code (SGDScheduleFree).
+#   # Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024: Schedule-Free
+#   # SGD, with the weights lr^2 of its Algorithm 1, as in the authors' code (SGDScheduleFree, weight_lr_power = 2).
 #   #
 #   # theta is y, where gradients are taken; z is the base sequence and x, the output, their average: models are
 #   # evaluated at x, so use `opt.eval()` before, and `opt.train()` after. Of x, y and z one is made of the others.
@@ -238,8 +238,8 @@ LAYOUT = Layout(
 
 
 class ScheduleFreeSGD(FusedOptimizer):
-    """Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024, equations 2-4,
-    with the weights of section 4.1 (weight_lr_power = 2), as in the authors' code (SGDScheduleFree).
+    """Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024: Schedule-Free
+    SGD, with the weights lr^2 of its Algorithm 1, as in the authors' code (SGDScheduleFree, weight_lr_power = 2).
 
     params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
 

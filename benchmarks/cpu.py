@@ -26,7 +26,7 @@ import torch
 
 import optdsl.numpy
 import optdsl.torch
-from optdsl.cost import GLOBAL, Cost, cost
+from optdsl.cost import ELEMENTWISE, PER_TENSOR, Cost, cost
 from optdsl.files import library_names
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.launch import Chunks, launch
@@ -250,9 +250,15 @@ LIBRARY_HEAD = (
 
 def library_table(rounds: int) -> Iterator[tuple[str, ...]]:
     for name in library_names():
-        costs = cost(optdsl.load(name).optimizer, {})
-        if costs.sharding != GLOBAL:
+        optimizer = optdsl.load(name).optimizer
+        costs = cost(optimizer, {})
+        if comparable(costs) and not optimizer.inputs:
             yield library_row(name, costs, rounds)
+
+
+def comparable(costs: Cost) -> bool:
+    """Elementwise and per-tensor specs; not those of matrices, and none that waits for all tensors."""
+    return costs.sharding in (ELEMENTWISE, PER_TENSOR) and not costs.lines
 
 
 # --- the command -----------------------------------------------------------------------------------

@@ -74,12 +74,13 @@ def cost(optimizer: Optimizer, flags: Mapping[str, bool]) -> Cost:
 
 
 def _passes(program: Program) -> tuple[Pass, ...]:
-    found = [_pass(kernel) for kernel in program.kernels if kernel not in program.vectors]
+    moving = [program.query] if program.query is not None else []
+    found = [_pass(kernel) for kernel in (*moving, *program.reductions, program.update)]
     if program.query is not None:  # theta is kept aside while the gradient is taken elsewhere
         aside = Pass("keep theta aside", ("theta",), ("its copy",))
         back = Pass("put theta back", ("its copy",), ("theta",))
         found = [aside, found[0], back, *found[1:]]
-    return tuple(found)
+    return tuple(each for each in found if each.bytes_moved)
 
 
 def _pass(kernel: Kernel) -> Pass:
@@ -99,5 +100,6 @@ def _sharding(program: Program) -> str:
         return GLOBAL
     if program.totals:
         return PER_TENSOR
-    by_lines = any(buffer.shape is not Shape.ELEMENT for each in program.kernels for buffer in each.buffers)
+    kernels = (*program.reductions, program.update)
+    by_lines = any(buffer.shape is not Shape.ELEMENT for each in kernels for buffer in each.buffers)
     return MATRIX if by_lines else ELEMENTWISE

@@ -71,9 +71,9 @@ def prepare_f32(hypers, t, direction, states, scalars):
         # mix = alpha*min(t/max(alpha_warmup, 1), 1)
         mix = alpha * minimum(t[row] / maximum(alpha_warmup, 1.0), 1.0)
         # part = min(t/max(beta3_warmup, 1), 1)
-        part_ = minimum(t[row] / maximum(beta3_warmup, 1.0), 1.0)
+        part = minimum(t[row] / maximum(beta3_warmup, 1.0), 1.0)
         # b3 = if part < 1 then exp(1/((1 - part)/log(beta1) + part/log(beta3))) else beta3
-        b3 = where(part_ < 1.0, math.exp(1.0 / ((1.0 - part_) / math.log(beta1) + part_ / math.log(beta3))), beta3)
+        b3 = where(part < 1.0, math.exp(1.0 / ((1.0 - part) / math.log(beta1) + part / math.log(beta3))), beta3)
         k0 = 1.0 - beta1
         k1 = 1.0 - b3
         k2 = 1.0 - beta2
@@ -160,9 +160,9 @@ def prepare_f64(hypers, t, direction, states, scalars):
         # mix = alpha*min(t/max(alpha_warmup, 1), 1)
         mix = alpha * minimum(t[row] / maximum(alpha_warmup, 1.0), 1.0)
         # part = min(t/max(beta3_warmup, 1), 1)
-        part_ = minimum(t[row] / maximum(beta3_warmup, 1.0), 1.0)
+        part = minimum(t[row] / maximum(beta3_warmup, 1.0), 1.0)
         # b3 = if part < 1 then exp(1/((1 - part)/log(beta1) + part/log(beta3))) else beta3
-        b3 = where(part_ < 1.0, math.exp(1.0 / ((1.0 - part_) / math.log(beta1) + part_ / math.log(beta3))), beta3)
+        b3 = where(part < 1.0, math.exp(1.0 / ((1.0 - part) / math.log(beta1) + part / math.log(beta3))), beta3)
         k0 = 1.0 - beta1
         k1 = 1.0 - b3
         k2 = 1.0 - beta2

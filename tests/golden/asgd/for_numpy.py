@@ -5,8 +5,8 @@
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
 #   # Polyak & Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control Optim. 30, 1992,
-#   # with the rates of Xu, "Towards Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient Descent",
-#   # 2011.
+#   # with the rates of Xu, "Towards Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient
+#   # Descent", 2011.
 #   #
 #   # This is torch's ASGD. Rate and weight of a step are worked out by the one before, and the first t0 steps
 #   # are not averaged: 10^6 by default, so that ax is theta in all but the longest runs. torch never puts ax
@@ -197,8 +197,8 @@ LAYOUT = Layout(
 
 class ASGD(ArrayOptimizer):
     """Polyak & Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control Optim. 30, 1992,
-    with the rates of Xu, "Towards Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient Descent",
-    2011.
+    with the rates of Xu, "Towards Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient
+    Descent", 2011.
 
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 

@@ -183,12 +183,28 @@ def test_what_is_beyond_the_method_is_unknown(spec: str, claim: str) -> None:
     assert found.residual
 
 
+OTHERWISE = {
+    "rprop": "step_max = 2*step_max, step_min = 2*step_min",
+    "asgd": "alpha = 2*alpha",  # its rate is a state that starts at lr: 2*lr is no hyper
+}
+
+
 @pytest.mark.parametrize("name", library_names())
 def test_every_spec_is_itself_and_not_with_twice_the_rate(name: str) -> None:
     assert verdict(name, f"reduces({name})").outcome is Outcome.PROVED
-    other = "step_max = 2*step_max, step_min = 2*step_min" if name == "rprop" else "lr = 2*lr"
+    other = OTHERWISE.get(name, "lr = 2*lr")
     claim = f"reduces({name}) with {other}"
     assert verdict(name, claim).outcome is Outcome.REFUTED
+
+
+GIVEN = [name for name in library_names() if programs.meaning(name).inputs]
+
+
+@pytest.mark.parametrize("name", [*GIVEN, "adafactor", "dowg"])
+@pytest.mark.parametrize("claim", ["same_oracle(momentum)", "equivalent(adam) free lr", "step <= lr"])
+def test_what_a_step_is_given_is_nothing_that_is_known(name: str, claim: str) -> None:
+    """Inputs and reductions: an answer, and never that it is so."""
+    assert verdict(name, claim).outcome is not Outcome.PROVED
 
 
 LIBRARY_CLAIMS = [

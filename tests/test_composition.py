@@ -227,7 +227,7 @@ def test_list_has_the_parts(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     sections = capsys.readouterr().out.split("\n\n")
     assert [section.split()[0] for section in sections] == [
-        *("name", "objective", "transform", "schedule", "wrapper")
+        *("optimizer", "objective", "transform", "schedule", "wrapper", "state")
     ]
 
 

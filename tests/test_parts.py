@@ -11,6 +11,7 @@ from torch.optim import lr_scheduler
 
 import optdsl
 from optdsl.files import library_names, names_in
+from tests.support.programs import meaning
 
 Array = npt.NDArray[np.float64]
 SIZES = ((), (3,), (4, 5))
@@ -174,7 +175,9 @@ def test_parts_that_change_nothing_change_nothing(name: str) -> None:
         params = start()
         opt = arrays(text)(params)
         for grads in gradients(5):
-            opt.step(grads if name != "nesterov" else lambda grads=grads: grads)
+            given = {"loss": 2.5, "hvp": [g * g for g in grads]}
+            inputs = {word: given[word] for word in meaning(name).inputs}
+            opt.step(grads if name != "nesterov" else lambda grads=grads: grads, **inputs)
         results.append(params)
     for x, y in zip(*results, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-15)

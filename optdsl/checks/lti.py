@@ -25,6 +25,12 @@ class NotLinearError(Exception):
         super().__init__(f"{', '.join(names)}: {reason}")
 
 
+def refuse_inputs(optimizer: Optimizer) -> None:
+    """An input is new in every step: nothing that is multiplied by it has a coefficient."""
+    if optimizer.inputs:
+        raise NotLinearError(optimizer.inputs, "given anew in every step")
+
+
 @dataclass(frozen=True)
 class System:
     """`names` are theta and the states, in the order of rows and columns."""

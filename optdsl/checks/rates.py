@@ -16,7 +16,7 @@ from flint import fmpq, fmpq_mat
 
 from optdsl.checks.algebra import Algebra, NeedCaseError, NoFormError
 from optdsl.checks.context import Context
-from optdsl.checks.lti import NotLinearError, Row, system
+from optdsl.checks.lti import NotLinearError, Row, refuse_inputs, system
 from optdsl.checks.pairing import UnreadableError, bound, claim_text, conditions, constant_of, meaning
 from optdsl.checks.performance import ONE, ZERO, Step, rate, worst_case
 from optdsl.checks.rational import Rational
@@ -199,6 +199,7 @@ def _each(optimizer: Optimizer, size: Fraction, n: int) -> Linear:
 
 
 def _linear(optimizer: Optimizer, algebra: Algebra, time: Rational, size: Fraction, *, first: bool) -> Linear:
+    refuse_inputs(optimizer)
     known: dict[Key, Rational] = {key: algebra.symbol(key) for key in (THETA, GRADIENT)}
     known[TIME] = time
     for state in optimizer.states:

@@ -82,6 +82,9 @@ def step(
     }
     common[TIME] = algebra.number(Fraction(1)) if first else algebra.symbol(TIME)
     common[GRADIENT] = algebra.symbol(GRADIENT)
+    common |= {
+        (name, Age.NOW): algebra.symbol((name, Age.NOW)) for name in (*pair.left.inputs, *pair.right.inputs)
+    }
     left = dict(common)
     left[THETA] = algebra.symbol(THETA)
     start = left[THETA] if first else algebra.fresh("theta[0]")

@@ -18,7 +18,7 @@ from optdsl.checks.context import Context
 from optdsl.checks.interval import POSITIVE, Interval
 from optdsl.checks.jury import conditions as jury
 from optdsl.checks.jury import is_stable
-from optdsl.checks.lti import Matrix, NotLinearError, characteristic, system
+from optdsl.checks.lti import Matrix, NotLinearError, characteristic, refuse_inputs, system
 from optdsl.checks.pairing import UnreadableError, bound, claim_text, conditions, conjuncts, meaning
 from optdsl.checks.rational import Poly, Rational, as_fraction, coefficients, constant, used
 from optdsl.checks.region import Region, implies, region, told
@@ -174,6 +174,7 @@ def _cases(optimizer: Optimizer, domains: Mapping[str, Interval]) -> list[Case]:
 
 def _loop(optimizer: Optimizer, algebra: Algebra) -> list[Rational]:
     """The characteristic polynomial of a step on the quadratic."""
+    refuse_inputs(optimizer)
     known: dict[Key, Rational] = {
         (hyper.name, Age.NOW): algebra.symbol((hyper.name, Age.NOW)) for hyper in optimizer.hypers
     }

@@ -115,7 +115,8 @@ def _holds(
         known: dict[Key, Rational] = {
             (hyper.name, Age.NOW): algebra.symbol((hyper.name, Age.NOW)) for hyper in optimizer.hypers
         }
-        known[THETA], known[GRADIENT] = algebra.symbol(THETA), algebra.symbol(GRADIENT)
+        given = (THETA, GRADIENT, *((name, Age.NOW) for name in optimizer.inputs))
+        known |= {key: algebra.symbol(key) for key in given}
         known[TIME] = Rational.of(1)
         if not first:
             known[TIME] = Rational.of(2) + algebra.fresh("t - 2", NONNEGATIVE)

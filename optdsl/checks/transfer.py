@@ -18,12 +18,13 @@ from optdsl.checks.catalogue import Lookup
 from optdsl.checks.context import Context
 from optdsl.checks.interval import Interval
 from optdsl.checks.linear import as_expr
-from optdsl.checks.lti import NotLinearError, dot, solve, system
+from optdsl.checks.lti import NotLinearError, dot, refuse_inputs, solve, system
 from optdsl.checks.pairing import Pair, UnreadableError, bound, claim_text, pair
 from optdsl.checks.rational import ONE, BudgetError, Poly, Rational, coefficients
 from optdsl.checks.relation import LATER, Lazy, initial, query
 from optdsl.checks.runs import first_difference, points
 from optdsl.checks.show import shown
+from optdsl.checks.signs import ElementSignError
 from optdsl.checks.solve import inconsistent, solutions
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import GRADIENT, NEW_THETA, THETA, TIME, Key
@@ -41,6 +42,8 @@ def claim_same_oracle(claim: syntax.Claim, context: Context, lookup: Lookup) -> 
     try:
         specs = pair(claim, context, lookup)
         facts = _facts(specs)
+        for optimizer in (specs.left, specs.right):
+            refuse_inputs(optimizer)
         special = [
             optimizer.name
             for optimizer in (specs.left, specs.right)
@@ -228,7 +231,10 @@ def _generic(facts: Mapping[Key, Interval], build: Callable[[Algebra], T]) -> tu
 def _shown_responses(specs: Pair, facts: Mapping[Key, Interval]) -> tuple[str, ...]:
     lines = []
     for optimizer, who in ((specs.left, "here"), (specs.right, specs.other)):
-        algebra, (response, start) = _generic(facts, partial(_responses, optimizer))
+        try:
+            algebra, (response, start) = _generic(facts, partial(_responses, optimizer))
+        except ElementSignError as error:
+            raise NotLinearError((optimizer.name,), str(error)) from None
         lines.append(f"H(z) = {shown(algebra, response)} ({who}), from gradients to where they are taken")
         lines.append(f"F(z) = {shown(algebra, start)} ({who}), what the start alone gives")
     return tuple(lines)

@@ -4,8 +4,8 @@
 #
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
-#   # Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024, Algorithm 1, as
-#   # in the authors' code (AdamWScheduleFree, weight_lr_power = 2).
+#   # Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024, Algorithm 1,
+#   # as in the authors' code (AdamWScheduleFree, weight_lr_power = 2).
 #   #
 #   # theta is y, where gradients are taken; models are evaluated at x, the output: `opt.eval()` before, and
 #   # `opt.train()` after. The bias of v is corrected in the rate, and so in the weights of the average and in the
@@ -453,8 +453,8 @@ LAYOUT = Layout(
 
 
 class ScheduleFreeAdamW(ArrayOptimizer):
-    """Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024, Algorithm 1, as
-    in the authors' code (AdamWScheduleFree, weight_lr_power = 2).
+    """Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024, Algorithm 1,
+    as in the authors' code (AdamWScheduleFree, weight_lr_power = 2).
 
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 

@@ -56,6 +56,8 @@ class NumbaCpu:
         from optdsl.runtime.lines import update_lines
         from optdsl.runtime.reduce import reduce_batches
 
+        if phase == "query" and program.query is not None:
+            program = program.query
         module = self._module(program, phase)
         prepare, update = module.prepare, getattr(module, phase)
         count = len(_kernel(program, phase).scalars)

@@ -19,7 +19,7 @@ from optdsl.backend import Backend, Program, Step
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Type
 from optdsl.language import float64
-from optdsl.language.inputs import INPUTS, inputs_by_shape
+from optdsl.language.inputs import input_of, inputs_by_shape
 from optdsl.language.operators import INFIX, OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import (
     Age,
@@ -241,9 +241,10 @@ def _size(shape: Shape, elements: int, rows: int, columns: int) -> tuple[int, ..
 
 def _query(optimizer: Optimizer, tensors: Tensors, arrays: list[dict[str, NDArray[Any]]]) -> None:
     assert optimizer.query is not None
+    point = Assign(Ref(Role.THETA, "theta", Age.NEW, Shape.ELEMENT), optimizer.query)
+    _run((*optimizer.query_lines, point), tensors)
     for values, own in zip(tensors, arrays, strict=True):
-        NUMPY.run(optimizer.query_lines, values)
-        own["theta"][:] = NUMPY.evaluate(optimizer.query, values)
+        own["theta"][:] = values["theta", Age.NEW]
 
 
 def _view(optimizer: Optimizer, phase: str, tensors: Tensors, arrays: list[dict[str, NDArray[Any]]]) -> None:
@@ -256,19 +257,23 @@ def _view(optimizer: Optimizer, phase: str, tensors: Tensors, arrays: list[dict[
 def _update(
     optimizer: Optimizer, batch: Batch, tensors: Tensors, arrays: list[dict[str, NDArray[Any]]]
 ) -> None:
-    """Line by line, each for all tensors: what is reduced over all of them is there when it is read."""
-    for line in optimizer.lines:
-        for reduction in _reductions(line):
-            for values, total in zip(tensors, _reduced(reduction, tensors), strict=True):
-                values[_key(reduction)] = total
-        for values in tensors:
-            NUMPY.run((line,), values)
+    _run(optimizer.lines, tensors)
     for tensor, (values, own) in enumerate(zip(tensors, arrays, strict=True)):
         for name, array in own.items():
             if (name, Age.NEW) in values:
                 array[:] = np.broadcast_to(values[name, Age.NEW], array.shape)
         for i, state in enumerate(_numbers(optimizer)):
             batch.scalar_states[batch.rows[tensor], i] = values[state.name, Age.NEW]
+
+
+def _run(lines: tuple[Assign, ...], tensors: Tensors) -> None:
+    """Line by line, each for all tensors: what is reduced over all of them is there when it is read."""
+    for line in lines:
+        for reduction in _reductions(line):
+            for values, total in zip(tensors, _reduced(reduction, tensors), strict=True):
+                values[_key(reduction)] = total
+        for values in tensors:
+            NUMPY.run((line,), values)
 
 
 def _key(reduction: Apply) -> tuple[str, Age]:
@@ -343,7 +348,7 @@ def describe(optimizer: Optimizer, phase: str) -> str:
         alias = f" as {hyper.alias.name}" if hyper.alias else ""
         index = f"[{hyper.alias.index}]" if hyper.alias and hyper.alias.index is not None else ""
         lines.append(f"hyper {hyper.name} = {_number(hyper.default)} in {hyper.domain}{alias}{index}")
-    lines += [f"input {name}: {INPUTS[name].shape.name.lower()}" for name in optimizer.inputs]
+    lines += [f"input {name}: {input_of(name).shape.name.lower()}" for name in optimizer.inputs]
     for flag in optimizer.flags:
         lines.append(f"flag {flag.name} = {str(flag.default).lower()}")
     for state in optimizer.states:

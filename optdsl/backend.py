@@ -23,8 +23,8 @@ from optdsl.runtime.batch import Batch
 class Program:
     """One optimizer with its flags chosen, as meaning and as kernels of one precision.
 
-    `query` is the kernel that moves theta to the point where the gradient is taken, None for
-    theta[t-1]; it has the buffers and inputs of `update`, and stores to theta only. `reductions` run
+    `query` moves theta to the point where the gradient is taken, None for theta[t-1]: a program of its own,
+    with the buffers of this one, whose `update` is called "query" and stores to theta only. `reductions` run
     before `update`, in this order, and only read; `totals` are what they sum for whole tensors, in the order
     of the columns. `vectors` run after `update`: states with one value for each row or column. `views` put
     outputs into theta, between steps.
@@ -32,7 +32,7 @@ class Program:
 
     optimizer: Optimizer
     update: Kernel
-    query: Kernel | None = None
+    query: "Program | None" = None
     reductions: tuple[Kernel, ...] = ()
     totals: tuple[Total, ...] = ()
     vectors: tuple[Kernel, ...] = ()
@@ -49,7 +49,7 @@ class Program:
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """All of them, in the order in which a step runs them; last those that no step runs."""
-        moving = (self.query,) if self.query else ()
+        moving = self.query.kernels if self.query else ()
         return (*moving, *self.reductions, self.update, *self.vectors, *self.views)
 
 
@@ -67,7 +67,7 @@ class Backend(Protocol):
         ...
 
     def load(self, program: Program, phase: str = "update") -> Step:
-        """A step for `program.update`, or for the kernel whose name `phase` is."""
+        """A step for `program.update`, or for the kernel whose name `phase` is; "query" reduces first."""
         ...
 
 

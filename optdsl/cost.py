@@ -13,6 +13,7 @@ from optdsl import driver
 from optdsl.backend import Program
 from optdsl.kernel.ir import Kernel, Load, Precision, Store, Type
 from optdsl.kernel.walk import nodes
+from optdsl.language.inputs import FIRST_GRADIENT
 from optdsl.language.optimizer import Optimizer, Shape
 
 FLOAT32_BYTES = 4
@@ -74,12 +75,13 @@ def cost(optimizer: Optimizer, flags: Mapping[str, bool]) -> Cost:
 
 
 def _passes(program: Program) -> tuple[Pass, ...]:
-    moving = [program.query] if program.query is not None else []
-    found = [_pass(kernel) for kernel in (*moving, *program.reductions, program.update)]
+    found = [_pass(kernel) for kernel in (*program.reductions, program.update)]
     if program.query is not None:  # theta is kept aside while the gradient is taken elsewhere
         aside = Pass("keep theta aside", ("theta",), ("its copy",))
         back = Pass("put theta back", ("its copy",), ("theta",))
-        found = [aside, found[0], back, *found[1:]]
+        found = [aside, *_passes(program.query), back, *found]
+        if FIRST_GRADIENT in program.optimizer.inputs:
+            found.insert(0, Pass("keep the first gradient", ("g",), (FIRST_GRADIENT,)))
     return tuple(each for each in found if each.bytes_moved)
 
 
@@ -96,9 +98,10 @@ def _pass(kernel: Kernel) -> Pass:
 
 
 def _sharding(program: Program) -> str:
-    if any(total.over_all for total in program.totals):
+    totals = (*program.totals, *(program.query.totals if program.query else ()))
+    if any(total.over_all for total in totals):
         return GLOBAL
-    if program.totals:
+    if totals:
         return PER_TENSOR
     kernels = (*program.reductions, program.update)
     by_lines = any(buffer.shape is not Shape.ELEMENT for each in kernels for buffer in each.buffers)

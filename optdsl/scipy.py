@@ -36,7 +36,7 @@ def method(target: str | PathLike[str], **options: Any) -> Callable[..., Optimiz
     constraints, which no spec keeps, and for options that are out of their domain.
     """
     make: Any = load_class(target, "numpy", "accurate")
-    elsewhere = any(variant.query_float64 for variant in make.layout.variants.values())
+    elsewhere = any(variant.query for variant in make.layout.variants.values())
 
     def minimize(
         fun: Callable[..., Any],

@@ -22,12 +22,24 @@ from optdsl.checks.intervals_of import step_intervals
 from optdsl.checks.invariants import facts_at, known_sign
 from optdsl.checks.rational import BudgetError, Rational
 from optdsl.checks.runs_of import hyper_points
-from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, Value, as_ball, replay, show, sign
+from optdsl.checks.trace import (
+    FIRST,
+    IllDefinedError,
+    Real,
+    UndecidedError,
+    Value,
+    as_ball,
+    replay,
+    show,
+    sign,
+)
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import GRADIENT, NEW_THETA, THETA, TIME, Key, inputs, key_of, run_step
+from optdsl.language.inputs import FIRST_GRADIENT
 from optdsl.language.optimizer import Age, Apply, Number, Optimizer, Ref
 
 ZERO = Fraction(0)
+NO_GRADIENT = {GRADIENT: ZERO, FIRST: ZERO}  # theta is where the loss is flat: both are zero
 Inputs = Mapping[Key, Fraction]
 Holds = Callable[[Algebra, Rational, Mapping[Key, Rational]], bool]
 
@@ -37,7 +49,7 @@ def idle_step(context: Context) -> Iterator[Verdict]:
     if lr is None:
         yield Verdict("idle_step", Outcome.PROVED, "there is no lr that could be 0")
         return
-    still = {(lr, Age.NOW): ZERO, GRADIENT: ZERO}
+    still = {(lr, Age.NOW): ZERO, **NO_GRADIENT}
     if _always(context, still, lambda algebra, delta, values: algebra.vanishes(delta)):
         yield Verdict("idle_step", Outcome.PROVED, f"{lr} = 0 and g = 0 change nothing")
         return
@@ -74,7 +86,7 @@ def decay_direction(context: Context) -> Iterator[Verdict]:
     if _stays(context, {}):
         yield Verdict("decay_direction", Outcome.PROVED, "there is no decay")
         return
-    if _against(context, {GRADIENT: ZERO}, THETA):
+    if _against(context, NO_GRADIENT, THETA):
         yield Verdict("decay_direction", Outcome.PROVED, "at g = 0 theta moves towards 0")
         return
     for hypers in hyper_points(context):
@@ -133,9 +145,7 @@ def _stays(context: Context, hypers: Inputs) -> bool:
         )
         if moved is not None and sign(moved) != 0:
             return False
-    return _always(
-        context, {GRADIENT: ZERO, **hypers}, lambda algebra, delta, values: algebra.vanishes(delta)
-    )
+    return _always(context, {**NO_GRADIENT, **hypers}, lambda algebra, delta, values: algebra.vanishes(delta))
 
 
 def decays(context: Context) -> tuple[str, ...]:
@@ -235,6 +245,8 @@ def _first_step(
 ) -> Real | None:
     """theta[1] - theta[0] of a run."""
     try:
+        if g == 0 and FIRST_GRADIENT in context.optimizer.inputs:
+            hypers = {**hypers, FIRST_GRADIENT: g}
         (values,) = replay(context.optimizer, hypers, [g], theta)
         change = _minus(_real(values[NEW_THETA]), theta)
         sign(change)

@@ -13,6 +13,7 @@ from math import isqrt
 from flint import arb, ctx
 
 from optdsl.checks.walk import GRADIENT, THETA, TIME, Arithmetic, Key, key_of, value_of
+from optdsl.language.inputs import FIRST_GRADIENT
 from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Age, Apply, Expr, Number, Optimizer, Role
 
@@ -22,6 +23,9 @@ MAX_EXPONENT = 512
 
 Real = Fraction | arb
 Value = Real | bool
+
+
+FIRST: Key = (FIRST_GRADIENT, Age.NOW)
 
 
 class UndecidedError(Exception):
@@ -268,6 +272,8 @@ def replay(
     for t in range(1, count + 1):
         values[TIME] = Fraction(t)
         values[GRADIENT] = _gradient(optimizer, gradients, t, values)
+        if FIRST_GRADIENT in optimizer.inputs:
+            values[FIRST] = _first_gradient(optimizer, gradients, t, values)
         for line in optimizer.lines:
             values[key_of(line)] = EXACT.evaluate(value_of(line, first=t == 1), values)
         run.append(dict(values))
@@ -282,11 +288,33 @@ def _gradient(
 ) -> Value:
     if not callable(gradients):
         return gradients[t - 1]
-    point = values[THETA]
-    if optimizer.query is not None:
-        ahead = dict(values)
-        for line in optimizer.query_lines:
-            ahead[key_of(line)] = EXACT.evaluate(value_of(line, first=t == 1), ahead)
-        point = EXACT.evaluate(optimizer.query, ahead)
+    if FIRST_GRADIENT in optimizer.inputs:
+        values[FIRST] = _at(gradients, t, values[THETA])
+    return _at(gradients, t, _point(optimizer, t, values))
+
+
+def _at(oracle: Oracle, t: int, point: Value) -> Value:
     assert not isinstance(point, bool)
-    return gradients(t, point)
+    return oracle(t, point)
+
+
+def _first_gradient(
+    optimizer: Optimizer, gradients: Sequence[Fraction] | Oracle, t: int, values: dict[Key, Value]
+) -> Value:
+    """What it is taken for; but at the same point, there is only one gradient."""
+    if callable(gradients):
+        return values[FIRST]
+    point, theta = _point(optimizer, t, values), values[THETA]
+    assert not isinstance(point, bool)
+    assert not isinstance(theta, bool)
+    return values[FIRST] if surely_different(point, theta) else values[GRADIENT]
+
+
+def _point(optimizer: Optimizer, t: int, values: dict[Key, Value]) -> Value:
+    """Where the gradient is taken."""
+    if optimizer.query is None:
+        return values[THETA]
+    ahead = dict(values)
+    for line in optimizer.query_lines:
+        ahead[key_of(line)] = EXACT.evaluate(value_of(line, first=t == 1), ahead)
+    return EXACT.evaluate(optimizer.query, ahead)

@@ -15,6 +15,7 @@ from optdsl.checks.pairing import constant_of
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import (
     GRADIENT,
+    POINT,
     THETA,
     TIME,
     Arithmetic,
@@ -27,7 +28,7 @@ from optdsl.checks.walk import (
 )
 from optdsl.diagnostics import Span
 from optdsl.language import syntax
-from optdsl.language.inputs import INPUTS
+from optdsl.language.inputs import input_of
 from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Age, Apply, Ref, references
 
@@ -192,7 +193,7 @@ def infer(context: Context) -> tuple[Units, dict[Key, Unit]]:
     values[GRADIENT] = Unit({"": Fraction(-1)}, loss)
     values[TIME] = NONE
     for name in optimizer.inputs:
-        p_power, loss_power = ({"": Fraction(power)} if power else {} for power in INPUTS[name].unit)
+        p_power, loss_power = ({"": Fraction(power)} if power else {} for power in input_of(name).unit)
         values[name, Age.NOW] = Unit(p_power, loss_power)
     for state in optimizer.states:  # a state that begins as a hyper has its unit
         if isinstance(state.initial, Ref):
@@ -208,6 +209,8 @@ def infer(context: Context) -> tuple[Units, dict[Key, Unit]]:
                 old = starts[name, Age.OLD]
                 arithmetic.equal(run[name, age], old, value_of(line, first=first).span)
         values |= run
+        if optimizer.query is not None:
+            arithmetic.equal(run[POINT.name, POINT.age], starts[THETA], optimizer.query.span)
     return arithmetic, {key: arithmetic.settled(unit) for key, unit in values.items()}
 
 

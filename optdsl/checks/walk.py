@@ -11,7 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Generic, TypeVar
 
-from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Optimizer, Ref, Role, Truth
+from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Optimizer, Ref, Role, Shape, Truth
 
 T = TypeVar("T")
 
@@ -22,6 +22,7 @@ TIME: Key = ("t", Age.NOW)
 GRADIENT: Key = ("g", Age.NOW)
 THETA: Key = ("theta", Age.OLD)
 NEW_THETA: Key = ("theta", Age.NEW)
+POINT = Ref(Role.VALUE, "where the gradient is taken", shape=Shape.ELEMENT)  # a name that no spec can spell
 
 
 class Arithmetic(ABC, Generic[T]):
@@ -71,12 +72,15 @@ def key_of(line: Assign) -> Key:
 
 
 def with_outputs(optimizer: Optimizer) -> Optimizer:
-    """Its outputs as last lines: what is asked of every line of a step is asked of them."""
+    """Its outputs, and where it takes its gradient, as last lines: what is asked of every line of a step is
+    asked of them.
+    """
     views = (
         Assign(Ref(Role.VALUE, output.name, shape=output.value.shape), output.value, span=output.span)
         for output in optimizer.outputs
     )
-    return replace(optimizer, lines=(*optimizer.lines, *views))
+    point = () if optimizer.query is None else (Assign(POINT, optimizer.query, span=optimizer.query.span),)
+    return replace(optimizer, lines=(*optimizer.lines, *views, *point))
 
 
 def inputs(optimizer: Optimizer) -> list[Key]:

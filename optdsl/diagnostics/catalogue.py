@@ -372,15 +372,19 @@ class ParametersNotSet(Problem):
 
 @dataclass(frozen=True, kw_only=True)
 class GradientPoint(Problem):
-    """The gradient is taken once a step: at `theta[t-1]`, or where `g[t] = grad(...)` says.
+    """`g[t]` is taken once a step: at `theta[t-1]`, or where `g[t] = grad(...)` says.
 
-    That point can use old values, hyperparameters and lines above, none of which may need `g[t]`.
+    That point can use old values, hyperparameters and lines above, none of which may need `g[t]`; a gradient
+    to find it with is another one, `h = grad(theta[t-1])`.
     """
 
     code = "OD216"
     title = "{reason}"
-    label = "the gradient is taken once a step"
-    advice = "write `g[t] = grad(POINT)` on a line of its own, above the first use of g[t]"
+    label = "`g[t]` is taken once a step"
+    advice = (
+        "write `g[t] = grad(POINT)` on a line of its own, above the first use of g[t]; "
+        "a gradient to find POINT with is `h = grad(theta[t-1])`, above that"
+    )
     reason: str
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from optdsl.backend import DEFAULT_BACKEND, KernelWriter, get_writer
+from optdsl.backend import DEFAULT_BACKEND, KernelWriter, Program, get_writer
 from optdsl.diagnostics import OptdslError
 from optdsl.diagnostics.catalogue import TooManyFlags
 from optdsl.emit.text import (
@@ -95,12 +95,15 @@ class _Functions:
         programs = [run_passes(lower(optimizer, Precision(mode, storage))) for storage in _STORAGES]
         suffix = "".join(f"_{flag}" for flag, value in setting.items() if value and flag not in ranks)
         suffix += "".join(f"_below{rank}" for flag, rank in ranks.items() if not setting[flag])
+        return self._facts(optimizer, programs, suffix)
+
+    def _facts(self, optimizer: Optimizer, programs: list[Program], suffix: str) -> VariantFacts:
         updates = [program.update for program in programs]
-        update = self._pairs(updates, f"prepare{suffix}", f"update{suffix}")
-        query = None
-        queries = [program.query for program in programs if program.query]
-        if queries:
-            query = self._pairs(queries, f"prepare_query{suffix}", f"query{suffix}")
+        phase = updates[0].name  # "update", or "query"
+        prologue = "prepare" if phase == "update" else f"prepare_{phase}"
+        update = self._pairs(updates, f"{prologue}{suffix}", f"{phase}{suffix}")
+        queries = [program.query for program in programs if program.query is not None]
+        query = self._facts(optimizer, queries, suffix) if queries else None
         views = {
             output.name: self._pairs(
                 [program.views[place] for program in programs],
@@ -108,9 +111,10 @@ class _Functions:
                 f"view_{output.name}{suffix}",
             )
             for place, output in enumerate(optimizer.outputs)
+            if programs[0].views
         }
         shown = [kernel for program in programs for kernel in program.views]
-        count = max(len(kernel.scalars) for kernel in (*updates, *queries, *shown))
+        count = max(len(kernel.scalars) for kernel in (*updates, *shown))
         reductions = tuple(
             ReductionFacts(
                 self._pairs(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from optdsl import __version__
-from optdsl.language.inputs import INPUTS, inputs_by_shape
+from optdsl.language.inputs import asked_for, input_of, inputs_by_shape
 from optdsl.language.optimizer import (
     Alias,
     Flag,
@@ -128,7 +128,7 @@ class VariantFacts:
     optimizer: Optimizer  # specialised
     scalar_count: int
     update: Pairs
-    query: Pairs | None
+    query: "VariantFacts | None"  # of the same optimizer: what moves theta to where the gradient is taken
     reductions: tuple[ReductionFacts, ...]
     views: dict[str, Pairs]  # by the output's name
     vectors: tuple[VectorFacts, ...] = ()
@@ -142,7 +142,7 @@ def layout_text(optimizer: Optimizer, variants: Iterable[tuple[tuple[bool, ...],
     lines += tuple_lines("hypers", [hyper_row(hyper) for hyper in optimizer.hypers], 1)
     lines += tuple_lines("flags", [flag_row(flag) for flag in optimizer.flags if flag.rank is None], 1)
     if optimizer.inputs:
-        inputs = (f'Input("{name}", {INPUTS[name].shape is Shape.ELEMENT})' for name in optimizer.inputs)
+        inputs = (f'Input("{name}", {input_of(name).shape is Shape.ELEMENT})' for name in optimizer.inputs)
         lines += tuple_lines("inputs", list(inputs), 1)
     lines.append("    variants={")
     for setting, facts in variants:
@@ -204,9 +204,6 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
         f"            float32={_pair(facts.update[0])},",
         f"            float64={_pair(facts.update[1])},",
     ]
-    if facts.query:
-        lines.append(f"            query_float32={_pair(facts.query[0])},")
-        lines.append(f"            query_float64={_pair(facts.query[1])},")
     for place, storage in enumerate(("float32", "float64") if facts.reductions else ()):
         lines.append(f"            reductions_{storage}=(")
         for reduction in facts.reductions:
@@ -233,6 +230,8 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
             pair = _pair(vector.functions[place])
             lines.append(f'                Vector({pair}, {vector.scalar_count}, "{vector.per}"),')
         lines.append("            ),")
+    if facts.query is not None:
+        lines += [f"    {line}" for line in _variant("        query=", facts.query)]
     if facts.below is not None:
         lines.append(f"            rank={facts.rank},")
         lines += [f"    {line}" for line in _variant("        below=", facts.below)]
@@ -298,8 +297,8 @@ def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[
             + ", ".join(state.alias or state.name for state in optimizer.states)
             + ".",
         ]
-    if optimizer.inputs:
-        text += ["", *(f"step(..., {name}=...): {INPUTS[name].what}" for name in optimizer.inputs)]
+    if inputs := asked_for(optimizer.inputs):
+        text += ["", *(f"step(..., {name}=...): {input_of(name).what}" for name in inputs)]
     if optimizer.outputs:
         names = ", ".join(f'opt.view("{output.name}")' for output in optimizer.outputs)
         text += [

@@ -1,7 +1,7 @@
 """Meaning to Kernel IR, operation for operation in the author's order.
 
 In: a specialised `Optimizer` (no flags) and a `Precision`. Out: a `Program`: the update kernel, one kernel
-for each pass of reductions before it, the query kernel when the gradient is taken elsewhere, and one for each
+for each pass of reductions before it, the query's when the gradient is taken elsewhere, and one for each
 output. Legal (`verify` passes), not yet optimized.
 
 What is decided here:
@@ -19,20 +19,14 @@ What is decided here:
 Not done here: hoisting, folding, common subexpressions, what a pass does not need (see `passes`).
 """
 
-from fractions import Fraction
+from dataclasses import replace
 
 from optdsl.backend import Program
 from optdsl.diagnostics import InternalError
-from optdsl.kernel.ir import (
-    Precision,
-)
+from optdsl.kernel.ir import Precision
 from optdsl.kernel.lowering import Lowering
-from optdsl.language.optimizer import Optimizer, Shape
+from optdsl.language.optimizer import Age, Assign, Optimizer, Ref, Role, Shape
 from optdsl.language.reductions import totals
-
-_PRODUCTS = {2, 3, 4}
-_ON_HOST = (Shape.SCALAR, Shape.GLOBAL, Shape.TENSOR)
-_HALF = Fraction(1, 2)
 
 
 def lower(optimizer: Optimizer, precision: Precision) -> Program:
@@ -41,7 +35,7 @@ def lower(optimizer: Optimizer, precision: Precision) -> Program:
         raise InternalError("lower takes a specialised optimizer")
     found = tuple(totals(optimizer.lines))
     passes = 1 + max((total.passes for total in found), default=-1)
-    query = Lowering(optimizer, precision, found, 0).query() if optimizer.query is not None else None
+    query = _query(optimizer, precision) if optimizer.query is not None else None
     shapes = {state.shape for state in optimizer.states}
     return Program(
         optimizer,
@@ -55,4 +49,22 @@ def lower(optimizer: Optimizer, precision: Precision) -> Program:
             if shape in shapes
         ),
         tuple(Lowering(optimizer, precision, found, 0).view(output) for output in optimizer.outputs),
+    )
+
+
+def _query(optimizer: Optimizer, precision: Precision) -> Program:
+    """The step to the point where the gradient is taken: it keeps nothing, and reduces for itself."""
+    assert optimizer.query is not None
+    theta = Ref(Role.THETA, "theta", Age.NEW, Shape.ELEMENT)
+    lines = (*optimizer.query_lines, Assign(theta, optimizer.query, span=optimizer.query.span))
+    moving = replace(optimizer, lines=lines, query=None, query_lines=(), outputs=())
+    found = tuple(totals(lines))
+    passes = 1 + max((total.passes for total in found), default=-1)
+    reductions = (Lowering(moving, precision, found, number).reduction() for number in range(passes))
+    named = tuple(replace(kernel, name=f"query_{kernel.name}") for kernel in reductions)
+    return Program(
+        moving,
+        Lowering(moving, precision, found, passes).query(),
+        reductions=named,
+        totals=found,
     )

@@ -160,11 +160,9 @@ class Lowering:
         return self._kernel(f"reduce{self.number}", [], summed)
 
     def query(self) -> Kernel:
-        for line in self.optimizer.query_lines:
+        """Of an optimizer whose lines lead to the point: what they make new is not kept."""
+        for line in self.optimizer.lines:
             self._line(line)
-        assert self.optimizer.query is not None
-        point = self.names["theta", Age.NEW]
-        self.body.append(Let(point, self._element(self.optimizer.query, point), self.optimizer.query.span))
         self.scalar_updates = self.scalar_states  # a query changes nothing that is kept
         return self._kernel("query", [self._store("theta")], frozenset(("theta",)))
 

@@ -30,7 +30,7 @@ def run_passes(program: Program, after: Callable[[str, Kernel], None] | None = N
                 after(each.__name__, kernel)
         return kernel
 
-    query = run(program.query) if program.query else None
+    query = run_passes(program.query, after) if program.query else None
     reductions = tuple(map(run, program.reductions))
     vectors = tuple(map(run, program.vectors))
     views = tuple(map(run, program.views))

@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from optdsl.diagnostics import Report, Span
 from optdsl.diagnostics import catalogue_parts as problem
+from optdsl.diagnostics.catalogue import NotYet as not_yet
 from optdsl.language import syntax
 from optdsl.language.arguments import Find, Given, Meaning, Scheduled, read_arguments
 from optdsl.language.objective import VALUE, Objective
@@ -116,6 +117,7 @@ class _Composing:
         self.hypers: list[Hyper] = []
         self.flags: list[Flag] = []
         self.states: list[State] = []
+        self.inputs: list[str] = []
         self.scheduled: list[Assign] = []  # these come first: they need nothing but hypers and t
 
     def optimizer(self, header: str) -> Optimizer | None:
@@ -136,7 +138,13 @@ class _Composing:
             names = self._fresh(part, stage.name)
             brought = self._brought(part.stand_in, stage.name, stage.arguments, names)
             if part.kind is syntax.Kind.WRAPPER:
-                lines = [*_kept_as(names[part.inner], lines), *brought.lines[1:]]
+                around = [line for line in brought.lines if line.target.name != names[part.inner]]
+                before = len(brought.query_lines)  # the gradient is taken between these and the others
+                lines = [*around[:before], *_kept_as(names[part.inner], lines), *around[before:]]
+                if brought.query is not None:
+                    if core.query is not None:
+                        self._taken_twice(stage)
+                    core = replace(core, query=brought.query, query_lines=brought.query_lines)
             else:
                 lines = self._mapped_step(lines, brought, names[VALUE], stage)
         if len(lines) + len(self.scheduled) > MAX_LINES:
@@ -151,6 +159,7 @@ class _Composing:
             hypers=tuple(self.hypers),
             flags=tuple(self.flags),
             states=tuple(self.states),
+            inputs=tuple(dict.fromkeys(self.inputs)),
             query_lines=(*self.scheduled, *core.query_lines) if core.query is not None else (),
             lines=(*self.scheduled, *lines),
             claims=(),
@@ -158,6 +167,10 @@ class _Composing:
             span=self.composition.name_span,
             parts=tuple(stage.name for stage, _ in self.stages),
         )
+
+    def _taken_twice(self, stage: syntax.Stage) -> None:
+        what = "a second part that takes the gradient elsewhere"
+        self.report.add(not_yet(span=_head(stage), what=what))
 
     def _text(self) -> str:
         first, last = self.composition.stages[0], self.composition.stages[-1]
@@ -199,6 +212,7 @@ class _Composing:
         self.hypers += [each for each in found.hypers if each.name not in values]
         self.flags += found.flags
         self.states += found.states
+        self.inputs += found.inputs
 
         def value(ref: Ref) -> Ref:
             scheduled = ref.role is Role.HYPER and ref.name in values

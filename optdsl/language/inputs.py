@@ -24,9 +24,24 @@ INPUTS: dict[str, Input] = {
     "hvp": Input(Shape.ELEMENT, (-2, 1), "an estimate of the Hessian's diagonal, one value per element"),
 }
 
+FIRST_GRADIENT = "first_g"
+"""What `h = grad(theta[t-1])` reads in a step of two gradients; found by the runtime, not given by a user."""
+
+_MADE = {FIRST_GRADIENT: Input(Shape.ELEMENT, (-1, 1), "the gradient at theta[t-1], before g[t] is taken")}
+
+
+def input_of(name: str) -> Input:
+    """The row of what an optimizer's step is given."""
+    return INPUTS[name] if name in INPUTS else _MADE[name]
+
+
+def asked_for(names: Iterable[str]) -> tuple[str, ...]:
+    """Those that a user passes to a step."""
+    return tuple(name for name in names if name in INPUTS)
+
 
 def inputs_by_shape(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Those of one number a step, and those of one value per element."""
     names = tuple(names)
-    numbers = tuple(name for name in names if INPUTS[name].shape is Shape.SCALAR)
+    numbers = tuple(name for name in names if input_of(name).shape is Shape.SCALAR)
     return numbers, tuple(name for name in names if name not in numbers)

@@ -36,6 +36,7 @@ _WORDS = frozenset(
     "optimizer transform schedule objective wrapper hyper flag state input output start when else end prove "
     "expect estimate if then and or not mod in as over".split()
 )
+_MADE = frozenset({"first_g"})  # a buffer of every step of two gradients
 _CALLER = frozenset("self cls params closure maximize foreach fused capturable differentiable mode".split())
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -61,7 +62,7 @@ def why_illegal(name: str) -> str | None:
         return "is longer than 64 characters"
     if not LEGAL.fullmatch(name):
         return "does not begin with a letter"
-    if name in BUILT_IN:
+    if name in BUILT_IN or name in _MADE:
         return "has a fixed meaning"
     if name in OPERATORS or name in REDUCTIONS or name in RESERVED_FUNCTIONS:
         return "is the name of an operator"

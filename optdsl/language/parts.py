@@ -5,7 +5,8 @@ everything that reads an `Optimizer` (names, shapes, checks) reads parts too:
 
     transform   its lines, then  theta[t] = theta[t-1] - out         g[t] is what comes in
     schedule    its lines, then  theta[t] = theta[t-1] - out*g[t]
-    wrapper     inner = theta[t-1] - g[t],  then its lines, in which `inner(theta[t-1])` is `inner`
+    wrapper     inner = theta[t-1] - g[t],  then its lines, in which `inner(theta[t-1])` is `inner`;
+                where it has a line `g[t] = grad(...)`, everything down to that stands above
 
 In: the syntax of a part. Out: the syntax of its stand-in (`stand_in`), or the meaning of both (`Part`).
 Not done here: nothing is composed (`compose`), and names and shapes are left to `resolve`.
@@ -63,7 +64,9 @@ class Part:
     def lines(self) -> tuple[Assign, ...]:
         """Its own lines, without the one that makes it an optimizer."""
         lines = self.stand_in.lines
-        return lines[1:] if self.kind is syntax.Kind.WRAPPER else lines[:-1]
+        if self.kind is not syntax.Kind.WRAPPER:
+            return lines[:-1]
+        return tuple(line for line in lines if line.target.name != self.inner)
 
 
 def stand_in(definition: syntax.Definition, report: Report) -> syntax.Definition | None:
@@ -120,15 +123,13 @@ class _Reading:
             )
 
     def wrapper(self) -> tuple[syntax.Statement, ...]:
+        """The inner step stands first; where a gradient is taken elsewhere, just below that line."""
         definition = self.definition
         if len(definition.formals) != 1:
             span = definition.formals[1].span if definition.formals else definition.name_span
             self._refuse(parts_problem.OneInner(span=span, name=definition.name))
             return ()
         (inner,) = definition.formals
-        for statement in definition.body:
-            if isinstance(statement, syntax.Assign) and statement.target in (GRADIENT, syntax.Name("g")):
-                self._refuse(problem.NotYet(span=statement.span, what="a second gradient"))
         where = definition.name_span
         step = syntax.Binary("-", replace(THETA, span=where), replace(GRADIENT, span=where), where)
         first = syntax.Assign(syntax.Name(inner.name, inner.span), step, inner.span)
@@ -145,7 +146,13 @@ class _Reading:
             replace(each, value=_mapped(each.value, called)) if isinstance(each, syntax.Assign) else each
             for each in definition.body
         ]
-        return (first, *lines)
+        taken = [
+            place
+            for place, each in enumerate(lines, 1)
+            if isinstance(each, syntax.Assign) and each.target == GRADIENT
+        ]
+        place = taken[0] if taken else 0
+        return (*lines[:place], first, *lines[place:])
 
 
 def _everywhere(expr: syntax.Expr) -> Iterator[syntax.Expr]:

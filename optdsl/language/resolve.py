@@ -12,9 +12,10 @@ from optdsl.diagnostics import catalogue as problem
 from optdsl.language import declarations, syntax
 from optdsl.language.constants import check_constants
 from optdsl.language.expressions import resolve_expr
+from optdsl.language.inputs import FIRST_GRADIENT
 from optdsl.language.optimizer import Age, Assign, Expr, Optimizer, Ref, Role, Shape, references
 from optdsl.language.ranks import Block, rank_flags
-from optdsl.language.reductions import is_reduction
+from optdsl.language.reductions import reductions_in
 from optdsl.language.resolve_output import resolve_output
 from optdsl.language.scope import Declaration, Scope
 from optdsl.language.shapes import flattened, infer_shapes
@@ -49,6 +50,7 @@ class _Definition:
         self.first_cases: dict[str, tuple[syntax.Assign, Expr | None]] = {}
         self.query: Expr | None = None
         self.query_lines: tuple[Assign, ...] = ()
+        self.first_gradient: Span | None = None
 
     def resolve(self, header: str) -> Optimizer | None:
         body, scope = self.definition.body, self.scope
@@ -83,7 +85,7 @@ class _Definition:
             hypers=tuple(hyper for hyper in hypers if hyper),
             flags=flags,
             states=tuple(state for state in states if state),
-            inputs=tuple(scope.inputs),
+            inputs=(*scope.inputs, *((FIRST_GRADIENT,) if self.first_gradient else ())),
             query=self.query,
             query_lines=self.query_lines,
             lines=tuple(self.lines),
@@ -151,7 +153,10 @@ class _Definition:
 
     def _value(self, line: syntax.Assign) -> None:
         scope, name, span = self.scope, line.target.name, line.target.span
-        value = self._resolved(line.value)
+        if isinstance(line.value, syntax.Call) and line.value.function == "grad":
+            value = self._first_gradient(line.value)
+        else:
+            value = self._resolved(line.value)
         if name in scope.states:
             self.report.add(
                 problem.StateSetWithoutIndex(
@@ -258,7 +263,21 @@ class _Definition:
             return
         self.report.add(problem.FirstStepCase(span=target.span, name=name, reason=reason))
 
-    # --- g[t] = grad(...) ---
+    # --- h = grad(theta[t-1]), g[t] = grad(...) ---
+
+    def _first_gradient(self, call: syntax.Call) -> Expr | None:
+        """A gradient to find the point of `g[t]` with."""
+        scope = self.scope
+        if self.query is not None or scope.gradient_read is not None:
+            reason = "the first gradient stands below the one that is stepped with"
+            self.report.add(problem.GradientPoint(span=call.span, reason=reason))
+            return None
+        if [(each.name, each.value) for each in call.arguments] != [(None, syntax.At("theta", -1, None))]:
+            what = "a first gradient at another point than `theta[t-1]`"
+            self.report.add(problem.NotYet(span=call.span, what=what))
+            return None
+        self.first_gradient = self.first_gradient or call.span
+        return Ref(Role.INPUT, FIRST_GRADIENT, shape=Shape.ELEMENT, span=call.span)
 
     def _gradient(self, line: syntax.Assign) -> None:
         scope, call = self.scope, line.value
@@ -307,10 +326,17 @@ class _Definition:
             )
             return
         before = (point, *(each.value for each in self.lines))
-        if any(is_reduction(part) for part in before):
-            self.report.add(problem.NotYet(span=line.span, what="a reduction before the gradient is taken"))
+        of_lines = (each for part in before for each in reductions_in(part) if each.shape > Shape.TENSOR)
+        if any(True for _ in of_lines):
+            what = "a reduction over rows or columns before the gradient is taken"
+            self.report.add(problem.NotYet(span=line.span, what=what))
             return
-        given = [ref for part in before for ref in references(part) if ref.role is Role.INPUT]
+        given = [
+            ref
+            for part in before
+            for ref in references(part)
+            if ref.role is Role.INPUT and ref.name != FIRST_GRADIENT
+        ]
         if given:
             self.report.add(
                 problem.GradientPoint(
@@ -334,5 +360,8 @@ class _Definition:
             known = name in scope.new or name in scope.poisoned or name in self.first_cases
             if not known and name not in scope.excused:
                 report.add(problem.StateNotSet(span=declared.name_span, name=name))
+        if self.first_gradient and self.query is None and not report.has_errors:
+            reason = "a first gradient, and no second one at another point"
+            report.add(problem.GradientPoint(span=self.first_gradient, reason=reason))
         if not ({"theta"} & (scope.new.keys() | scope.poisoned | scope.excused | self.first_cases.keys())):
             report.add(problem.ParametersNotSet(span=self.definition.name_span, name=self.definition.name))

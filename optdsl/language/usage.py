@@ -43,7 +43,7 @@ def _declared(optimizer: Optimizer, scope: Scope, used: set[str], report: Report
             span = scope.hypers[hyper.name].name_span
             report.add(problem.Unused(span=span, what="hyperparameter", name=hyper.name))
     for given in optimizer.inputs:
-        if given not in used:
+        if given in scope.inputs and given not in used:
             report.add(problem.Unused(span=scope.inputs[given].name_span, what="input", name=given))
     for flag in optimizer.flags:
         if flag.rank is None and flag.name not in used:

@@ -107,12 +107,20 @@ class ArrayPlan:
         states: Sequence[Mapping[str, Any]],
         active: tuple[bool, ...],
         structure: Structure,
+        *,
+        for_query: bool = False,
     ) -> None:
+        """`for_query`: of what moves the parameters to where the gradient is taken."""
         self.variant, self.active, self.given = options.variant, active, states
         self._members = [index for index, is_active in enumerate(active) if is_active]
         self._arrays = arrays
         self._states = {i: complete_state(layout, options, arrays[i], states[i]) for i in self._members}
-        self._variants = {i: options.variant.of_rank(arrays[i].ndim) for i in self._members}
+        self._variants: dict[int, Variant] = {}
+        for i in self._members:
+            of_rank = options.variant.of_rank(arrays[i].ndim)
+            chosen = of_rank.query if for_query else of_rank
+            assert chosen is not None
+            self._variants[i] = chosen
         # What goes through rows takes those of the array, whatever the order of its strides.
         self._order = {
             i: tuple(range(arrays[i].ndim)) if variant.reduced else _storage_order(arrays[i])
@@ -127,7 +135,7 @@ class ArrayPlan:
         self._written = Written.of(memories)
         self._tables = [
             (self._table(indices), indices)
-            for variant in (options.variant, options.variant.below)
+            for variant in {id(each): each for each in self._variants.values()}.values()
             for dtype in (np.float32, np.float64)
             if (indices := [i for i in self._members
                             if arrays[i].dtype == dtype and self._variants[i] is variant])
@@ -146,32 +154,33 @@ class ArrayPlan:
             table.compile()
             table.gather(hypers, np.array([options.direction]))
 
-    def move(self, view: str | None = None) -> None:
-        """Parameters go to the query point, or to a view of them."""
+    def show(self, view: str) -> None:
+        """Parameters go to a view of them."""
         threads = thread_count()
-        if view is not None:
-            for table, _ in self._tables:
-                table.compile_view(view)
+        for table, _ in self._tables:
+            table.compile_view(view)
         self._load_copies()
         for table, _ in self._tables:
-            pair = table.query if view is None else table.views[view]
-            assert pair is not None
-            table.run(pair, threads)
+            table.run(table.views[view], threads)
         self._store_copies()
 
-    def run(self, given: Mapping[str, Sequence[Array | None]]) -> None:
-        """`given` by the buffer: gradients (`g`), and inputs with one value per element."""
+    def move(self, given: Mapping[str, Sequence[Array | None]]) -> None:
+        """The kernels alone. `given` by the buffer: gradients (`g`), inputs with one value per element."""
         threads = thread_count()
         for name, arrays in given.items():
-            self._place(self.variant.buffers.index(name), arrays)
+            self._place(name, arrays)
         self._load_copies()
         reduce_tables((table for table, _ in self._tables), threads)
         for table, _ in self._tables:
             table.run(table.pair, threads)
         self._store_copies()
+        self._kept.clear()
+
+    def run(self, given: Mapping[str, Sequence[Array | None]]) -> None:
+        """The step itself."""
+        self.move(given)
         for table, _ in self._tables:
             table.scatter()
-        self._kept.clear()
 
     def _table(self, indices: list[int]) -> Table:
         variant = self._variants[indices[0]]
@@ -194,7 +203,6 @@ class ArrayPlan:
         return Table(
             variant=variant,
             pair=variant.float32 if single else variant.float64,
-            query=variant.query_float32 if single else variant.query_float64,
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
             vectors=variant.vectors_float32 if single else variant.vectors_float64,
             dims=np.array([dims(self._arrays[i].shape) for i in indices], np.int64),
@@ -216,8 +224,9 @@ class ArrayPlan:
         self._copies.append((view, copy))
         return copy
 
-    def _place(self, column: int, arrays: Sequence[Array | None]) -> None:
+    def _place(self, name: str, arrays: Sequence[Array | None]) -> None:
         for table, indices in self._tables:
+            column = table.variant.buffers.index(name)
             for row, i in enumerate(indices):
                 x = arrays[i]
                 assert x is not None

@@ -53,6 +53,10 @@ class Flag:
     option: str
 
 
+FIRST_GRADIENT = "first_g"
+"""The input of a step of two gradients that is not the user's to give."""
+
+
 @dataclass(frozen=True)
 class Input:
     """What a step is given beside gradients: a number, or an array for each parameter."""
@@ -153,7 +157,8 @@ class Variant:
     first_step_only    t is read only to tell step 1 from the others, so no counter is kept
     uses_time          t is read
     float32, float64   (prologue, kernel) for each dtype of parameters
-    query_...          the pair that moves theta to where the gradient is taken; None: it stays
+    query              the same optimizer with kernels that only move theta, to where the gradient is taken;
+                       None: it stays
     views              what the parameters can be evaluated with
     reductions_...     the passes before the kernel, in order; with any, every tensor has a row of its own
     reduced            "rows" or "cols" for each float64 buffer behind the states, where a pass puts its sums;
@@ -170,8 +175,7 @@ class Variant:
     uses_time: bool
     float32: KernelPair
     float64: KernelPair
-    query_float32: KernelPair | None = None
-    query_float64: KernelPair | None = None
+    query: "Variant | None" = None
     reductions_float32: tuple[Reduction, ...] = ()
     reductions_float64: tuple[Reduction, ...] = ()
     reduced: tuple[str, ...] = ()
@@ -179,12 +183,15 @@ class Variant:
     vectors_float64: tuple[Vector, ...] = ()
     below: "Variant | None" = None
     rank: int = 0
-
     views: tuple[View, ...] = ()
 
     def of_rank(self, dimensions: int) -> "Variant":
         """The variant for a tensor of so many dimensions."""
         return self if self.below is None or dimensions >= self.rank else self.below
+
+    def moving(self, dimensions: int) -> "Variant | None":
+        """What moves such a tensor to where the gradient is taken."""
+        return self.of_rank(dimensions).query
 
     def views_of(self, *, single: bool) -> dict[str, KernelPair]:
         return {view.name: view.float32 if single else view.float64 for view in self.views}
@@ -215,6 +222,11 @@ class Layout:
     flags: tuple[Flag, ...]
     variants: Mapping[tuple[bool, ...], Variant]
     inputs: tuple[Input, ...] = ()
+
+    @cached_property
+    def two_gradients(self) -> bool:
+        """Whether a step takes one at the parameters, and with it finds where it takes the other."""
+        return any(each.name == FIRST_GRADIENT for each in self.inputs)
 
     @cached_property
     def lengths(self) -> dict[str, int | None]:

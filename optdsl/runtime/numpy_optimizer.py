@@ -21,7 +21,7 @@ from optdsl.runtime.array_plan import ArrayPlan, check_gradients, check_paramete
 from optdsl.runtime.array_state import copy_states, read_file, write_file
 from optdsl.runtime.hypers import Options, defaults_of, read_options
 from optdsl.runtime.inputs import arrays, numbers, unknown_numbers, unread
-from optdsl.runtime.layout import Layout
+from optdsl.runtime.layout import FIRST_GRADIENT, Layout
 from optdsl.runtime.views import known_view, refuse_while_shown
 
 Array = NDArray[Any]
@@ -82,11 +82,11 @@ class ArrayOptimizer:
         refuse_while_shown(self.layout, self._shown is not None, "no step is taken")
         words = {"loss": loss, "hvp": hvp}
         unread(self.layout, words)
-        scalars, inputs = numbers(self.layout, words), arrays(self.layout, words)
-        options = self._options()
+        scalars, inputs = numbers(self.layout, words), arrays(self.layout, {**words, FIRST_GRADIENT: ()})
+        options, first = self._options(), None
         if callable(grads):
-            found = self._evaluate(grads, options)
-        elif options.variant.query_float32 is not None:
+            found, first = self._evaluate(grads, options)
+        elif options.variant.query is not None:
             raise RuntimeError(
                 f"{self.layout.name} takes its gradient at another point than the parameters: "
                 "pass a function of the parameters, opt.step(gradient)"
@@ -95,7 +95,10 @@ class ArrayOptimizer:
             found = self._structure.match(grads, "the gradients")
         gradients = check_gradients(found, self._arrays, self._structure)
         active = tuple(g is not None for g in gradients)
-        given = {"g": gradients} | {name: self._input(name, x, active) for name, x in inputs.items()}
+        given = {"g": gradients}
+        if inputs.pop(FIRST_GRADIENT, None) is not None:
+            given[FIRST_GRADIENT] = first or gradients
+        given |= {name: self._input(name, x, active) for name, x in inputs.items()}
         plan = self._plan
         if plan is None or not plan.is_for(options.variant, active, self._states):
             self._plan = None
@@ -122,21 +125,36 @@ class ArrayOptimizer:
             raise ValueError(f"{self.layout.name} has no {words[0]}; it has {words[1]}")
         return read_options(self.layout, self.hyper)
 
-    def _evaluate(self, function: Callable[[Any], Any], options: Options) -> list[Any]:
-        if options.variant.query_float32 is None:
-            return self._structure.match(function(self.params), "the gradients")
-        everything = (True,) * len(self._arrays)
-        plan = ArrayPlan(self.layout, options, self._arrays, self._states, everything, self._structure)
+    def _evaluate(
+        self, function: Callable[[Any], Any], options: Options
+    ) -> tuple[list[Any], list[Array | None] | None]:
+        """The gradients where the spec takes them, and those at the parameters where it needs both."""
+        if options.variant.query is None:
+            return self._structure.match(function(self.params), "the gradients"), None
+        everything, first = (True,) * len(self._arrays), None
+        if self.layout.two_gradients:
+            first = self._copies(function)
+            everything = tuple(g is not None for g in first)
+        plan = ArrayPlan(
+            self.layout, options, self._arrays, self._states, everything, self._structure, for_query=True
+        )
         plan.gather(options, unknown_numbers(self.layout))
         saved = [array.copy() for array in self._arrays]
         try:
-            plan.move()
-            found = self._structure.match(function(self.params), "the gradients")
-            # The gradients may be views of the parameters, which are about to move back.
-            return [None if g is None else np.array(g) for g in found]
+            plan.move({FIRST_GRADIENT: first} if first is not None else {})
+            found = self._copies(function)
         finally:
             for array, old in zip(self._arrays, saved, strict=True):
                 array[...] = old
+        if first is not None:
+            first = [np.zeros_like(x) if g is None else g for g, x in zip(first, self._arrays, strict=True)]
+        return found, first
+
+    def _copies(self, function: Callable[[Any], Any]) -> list[Array | None]:
+        """Gradients may be views of the parameters, which are about to move."""
+        found = self._structure.match(function(self.params), "the gradients")
+        kept = [None if g is None else np.array(g) for g in found]
+        return check_gradients(kept, self._arrays, self._structure)
 
     @contextmanager
     def view(self, name: str) -> Iterator[None]:
@@ -172,7 +190,7 @@ class ArrayOptimizer:
         plan.gather(options, unknown_numbers(self.layout))
         moving = [array for array, moves in zip(self._arrays, stepped, strict=True) if moves]
         saved = [(array, array.copy()) for array in moving]
-        plan.move(name)
+        plan.show(name)
         self._shown = saved
 
     def state_dict(self) -> dict[str, Any]:

@@ -53,7 +53,6 @@ class Table:
     widths: NDArray[np.int64]
     times: NDArray[np.float64]
     groups: NDArray[np.int64]
-    query: KernelPair | None = None
     reductions: tuple[Reduction, ...] = ()
     vectors: tuple[Vector, ...] = ()
     dims: NDArray[np.int64] | None = None
@@ -79,7 +78,7 @@ class Table:
 
     def compile(self) -> None:
         """Everything that a step runs, so that nothing fails after the first write."""
-        for kernel in (*self.pair, *(self.query or ()), _gather, _scatter):
+        for kernel in (*self.pair, _gather, _scatter):
             kernel.compiled  # noqa: B018
         compile_passes(self.reductions)
         if self.dims is not None:

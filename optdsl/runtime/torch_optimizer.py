@@ -18,7 +18,7 @@ from torch import Tensor
 
 from optdsl.runtime.hypers import defaults_of, read_variant
 from optdsl.runtime.inputs import arrays, numbers, unread
-from optdsl.runtime.layout import Layout
+from optdsl.runtime.layout import FIRST_GRADIENT, Layout
 from optdsl.runtime.thread_pool import chosen_thread_count
 from optdsl.runtime.torch_plan import Plan
 from optdsl.runtime.torch_query import at_query_point
@@ -65,33 +65,35 @@ class FusedOptimizer(torch.optim.Optimizer):
         """One step. `closure` evaluates the model and returns the loss, which is returned.
 
         An optimizer that takes its gradient elsewhere than at the parameters calls `closure` there, and
-        raises `RuntimeError` if there is none. One that reads the loss gets it as `loss`, a number or a
+        raises `RuntimeError` if there is none; one that needs two gradients calls it at the parameters
+        before, and returns that loss. One that reads the loss gets it as `loss`, a number or a
         tensor of one element, or from the closure. One that reads an estimate of the Hessian's diagonal
         gets it as `hvp`: a tensor for each parameter of all groups, in their order, None where there is
         no gradient; between two estimates, give the last one again.
         """
         refuse_while_shown(self.layout, self._shown is not None, "no step is taken")
         unread(self.layout, {"loss": loss, "hvp": hvp})
-        given, loss = {"loss": loss, "hvp": hvp}, None
-        arrays(self.layout, given)
+        given, shown = {"loss": loss, "hvp": hvp}, None
+        arrays(self.layout, {**given, FIRST_GRADIENT: ()})
         if closure is None:
             numbers(self.layout, given)
-        if any(read_variant(self.layout, group).query_float32 for group in self.param_groups):
+        if any(read_variant(self.layout, group).query for group in self.param_groups):
             if closure is None:
                 raise RuntimeError(
                     f"{self.layout.name} takes its gradient at another point than the parameters: "
                     "pass a closure, opt.step(closure), that clears the gradients, computes the loss, "
                     "calls backward() and returns the loss"
                 )
-            loss = at_query_point(self, closure, self._threads())
+            found = at_query_point(self, closure, self._threads())
+            loss, shown, given[FIRST_GRADIENT] = found.loss, found.shown, found.first
         elif closure is not None:
             with torch.enable_grad():
-                loss = closure()
+                loss = shown = closure()
         if given["loss"] is None:
             given["loss"] = loss
         with torch.no_grad():
             self._update(numbers(self.layout, given), arrays(self.layout, given))
-        return loss
+        return shown
 
     def _update(self, scalars: tuple[float, ...], inputs: dict[str, Any]) -> None:
         groups, state, layout = self.param_groups, self.state, self.layout

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from optdsl.runtime.hypers import Options
-from optdsl.runtime.layout import Layout, Variant, dims
+from optdsl.runtime.layout import FIRST_GRADIENT, Layout, Variant, dims
 from optdsl.runtime.memory import Memory, Written
 from optdsl.runtime.table import Table, reduce_tables
 from optdsl.runtime.torch_checks import check_gradient, check_input, check_parameter, fits, memory_of
@@ -37,7 +37,7 @@ class Member:
     """A parameter that takes part in a step."""
 
     p: Tensor
-    g: Tensor | None  # None: the plan is for a query, which reads no gradient
+    g: Tensor | None  # None: the plan is for a query or a view, which read no gradient
     group: int
     what: str
     variant: Variant
@@ -102,11 +102,12 @@ class Plan:
         state: Any,
         gradients: Sequence[Tensor | None],
         for_query: bool = False,
+        for_view: bool = False,
     ) -> "Plan":
         """Checks everything and changes nothing: `commit` puts new state in place.
 
         options: one for each group. gradients: one for each parameter of all groups; None leaves the
-        parameter out. For a query they only say which parameters take part.
+        parameter out. For a query or a view they only say which parameters take part.
         """
         parameters = [p for group in groups for p in group["params"]]
         members: list[Member] = []
@@ -117,12 +118,14 @@ class Plan:
                     continue
                 what = _words(group, number, position)
                 check_parameter(p, what)
-                if not for_query:
+                moves = for_query or for_view
+                if not moves:
                     check_gradient(g, p, what)
                 own = state.get(p, {})  # which makes no entry
-                chosen = variant.of_rank(p.dim())
+                chosen = variant.moving(p.dim()) if for_query else variant.of_rank(p.dim())
+                assert chosen is not None  # only what moves is in a plan for a query
                 complete = complete_state(layout, chosen, p, own, hypers, what)
-                members.append(Member(p, None if for_query else g, number, what, chosen, complete))
+                members.append(Member(p, None if moves else g, number, what, chosen, complete))
         missing = [g is None for g in gradients]
         return cls(parameters, missing, [option.variant for option in options], members)
 
@@ -184,7 +187,6 @@ class Plan:
         table = Table(
             variant=variant,
             pair=variant.float32 if single else variant.float64,
-            query=variant.query_float32 if single else variant.query_float64,
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
             vectors=variant.vectors_float32 if single else variant.vectors_float64,
             dims=np.array([dims(self.members[i].p.shape) for i in indices], np.int64),
@@ -327,7 +329,8 @@ class Plan:
 
     def _input(self, name: str, index: int, found: object) -> int:
         member, model = self.members[index], self._models[index]
-        x = check_input(found, member.p, f"the {name} of {member.what}")
+        word = "first gradient" if name == FIRST_GRADIENT else name
+        x = check_input(found, member.p, f"the {word} of {member.what}")
         start, end = (np.array([at], np.int64) for at in (x.data_ptr(), memory_of(x).end))
         if not fits(x, model) or self.written.touches(start, end)[0]:
             x = torch.empty_like(model).copy_(x)
@@ -344,16 +347,20 @@ class Plan:
         for tensor, copy in self._copies:
             tensor.copy_(copy)
 
-    def run(self, threads: int) -> None:
-        """The step itself: from here on nothing is checked any more."""
+    def move(self, threads: int) -> None:
+        """The kernels alone; from here on nothing is checked any more."""
         self.load_copies()
         reduce_tables((part.table for part in self.parts), threads)
         for part in self.parts:
             part.table.run(part.table.pair, threads)
         self.store_copies()
+        self._given.clear()
+
+    def run(self, threads: int) -> None:
+        """The step itself."""
+        self.move(threads)
         for part in self.parts:
             part.table.scatter()
-        self._given.clear()
         torch.autograd.graph.increment_version(self.versioned)
 
 

@@ -1,16 +1,21 @@
 """Evaluates a closure with the parameters moved to the point where the gradient is taken.
 
-In: an optimizer with a variant that has a query kernel, and the closure. Out: the closure's loss and the
-gradients that it left; the parameters are bit for bit what they were, also when the closure raises.
-State, counters and scalar states are read and not changed.
+In: an optimizer with a variant that has a query, and the closure. Out: the closure's loss and the gradients
+that it left; the parameters are bit for bit what they were, also when the closure raises. Where the point
+needs a gradient, the closure is evaluated at the parameters first. State, counters and scalar states are read
+and not changed.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from optdsl.runtime.inputs import unknown_numbers
+from optdsl.runtime.layout import FIRST_GRADIENT
+from optdsl.runtime.torch_checks import check_gradient
 from optdsl.runtime.torch_plan import Plan
 from optdsl.runtime.torch_state import check_group
 
@@ -18,27 +23,56 @@ if TYPE_CHECKING:
     from optdsl.runtime.torch_optimizer import FusedOptimizer
 
 
-def at_query_point(optimizer: "FusedOptimizer", closure: Callable[[], Any], threads: int) -> Any:
+@dataclass(frozen=True)
+class Found:
+    """`loss` belongs to the gradients; `shown` is the one at the parameters where that is known, or the same.
+
+    `first`: the gradients at the parameters, zeros where there was none; None where none is taken.
+    """
+
+    loss: Any
+    shown: Any
+    first: list[Tensor] | None
+
+
+def at_query_point(optimizer: "FusedOptimizer", closure: Callable[[], Any], threads: int) -> Found:
     """`closure()` at the query point of every parameter that could get a gradient."""
     layout, groups = optimizer.layout, optimizer.param_groups
     options = [check_group(layout, group) for group in groups]
-    moving = []
-    for group, option in zip(groups, options, strict=True):
-        moves = option.variant.query_float32 is not None
-        moving += [p if moves and (p.requires_grad or p.grad is not None) else None for p in group["params"]]
+    parameters = [p for group in groups for p in group["params"]]
+    first, shown = None, None
+    takes_part = [p.requires_grad or p.grad is not None for p in parameters]
+    if layout.two_gradients:
+        with torch.enable_grad():
+            shown = closure()
+        takes_part = [p.grad is not None for p in parameters]
+        first = [_kept(p, index) for index, p in enumerate(parameters)]
+    moves = [option.variant.query is not None for option in options]
+    of = [place for place, group in enumerate(groups) for _ in group["params"]]
+    moving = [
+        p if moves[group] and takes else None
+        for p, group, takes in zip(parameters, of, takes_part, strict=True)
+    ]
     with torch.no_grad():
         plan = Plan.build(layout, groups, options, optimizer.state, moving, for_query=True)
         plan.gather(options, unknown_numbers(layout))
+        if first is not None:
+            plan.place_inputs({FIRST_GRADIENT: first})
         saved = [p.detach().clone() for p in plan.active]
         try:
-            plan.load_copies()
-            for part in plan.parts:
-                assert part.table.query is not None  # only such parameters are in the plan
-                part.table.run(part.table.query, threads)
-            plan.store_copies()
+            plan.move(threads)
             torch.autograd.graph.increment_version(tuple(p for p in plan.active if not p.is_inference()))
             with torch.enable_grad():
-                return closure()
+                loss = closure()
         finally:
             for p, old in zip(plan.active, saved, strict=True):
                 p.copy_(old)
+    return Found(loss, loss if first is None else shown, first)
+
+
+def _kept(p: Tensor, index: int) -> Tensor:
+    """A copy of the gradient, which the closure is about to clear."""
+    if p.grad is None:
+        return torch.zeros_like(p).detach()
+    check_gradient(p.grad, p, f"parameter {index}")
+    return p.grad.detach().clone()

@@ -28,7 +28,7 @@ def show(optimizer: "FusedOptimizer", name: str, threads: int) -> Saved:
         needed = option.variant.keeps_state
         moving += [p if not needed or optimizer.state.get(p) else None for p in group["params"]]
     with torch.no_grad():
-        plan = Plan.build(layout, groups, options, optimizer.state, moving, for_query=True)
+        plan = Plan.build(layout, groups, options, optimizer.state, moving, for_view=True)
         plan.gather(options, unknown_numbers(layout))
         for part in plan.parts:
             part.table.compile_view(name)

@@ -256,6 +256,7 @@ def look_f64(addresses, chunks, first, last, scalars):  # type: ignore[no-untype
             write_f64(theta_at, i, read_f64(theta_at, i, 0) + b, 0)
 
 
+LOOK_STATES = (State("b", key="velocity", initial=0.0),)
 LOOK_LAYOUT = Layout(
     name="Lookaround",
     hypers=(LR, MOMENTUM),
@@ -263,7 +264,7 @@ LOOK_LAYOUT = Layout(
     variants={
         (): Variant(
             buffers=("theta", "g", "b"),
-            states=(State("b", key="velocity", initial=0.0),),
+            states=LOOK_STATES,
             scalar_states=(),
             scalar_count=2,
             first_step_only=False,
@@ -271,8 +272,16 @@ LOOK_LAYOUT = Layout(
             # Tests of it are in float64 alone.
             float32=(look_prepare, look_f64),
             float64=(look_prepare, look_f64),
-            query_float32=(look_prepare, look_query_f64),
-            query_float64=(look_prepare, look_query_f64),
+            query=Variant(
+                buffers=("theta", "g", "b"),
+                states=LOOK_STATES,
+                scalar_states=(),
+                scalar_count=2,
+                first_step_only=False,
+                uses_time=False,
+                float32=(look_prepare, look_query_f64),
+                float64=(look_prepare, look_query_f64),
+            ),
         )
     },
 )

@@ -158,8 +158,18 @@ LAYOUT = Layout(
             uses_time=False,
             float32=(prepare, update_f32),
             float64=(prepare, update_f64),
-            query_float32=(prepare_query, query_f32),
-            query_float64=(prepare_query, query_f64),
+            query=Variant(
+                buffers=("theta", "g", "v"),
+                states=(
+                    State("v", key="velocity", initial=0.0),
+                ),
+                scalar_states=(),
+                scalar_count=1,
+                first_step_only=False,
+                uses_time=False,
+                float32=(prepare_query, query_f32),
+                float64=(prepare_query, query_f64),
+            ),
         ),
     },
 )

@@ -157,6 +157,112 @@ def test_a_file_defines_parts_of_its_own(tmp_path: Path) -> None:
     assert places == [-1.5, -1.125, -1.625, (-1.125 - 2.0) / 2]
 
 
+AVERAGED = """# Polyak & Juditsky 1992, with weights that fade: what is evaluated is the average.
+wrapper Ema(inner)
+hyper decay = 0.5 in [0, 1)
+state avg[0] = theta[0]
+theta[t] = inner(theta[t-1])
+avg[t] = decay*avg[t-1] + (1 - decay)*theta[t]
+output x = avg[t]
+
+optimizer Mine = schedule_free_sgd | ema(3/4)
+"""
+
+
+@pytest.mark.parametrize("framework", ["torch", "numpy"])
+def test_views_of_parts(framework: str, tmp_path: Path) -> None:
+    """A wrapper's state is kept for its view alone; the outermost view is the one that `eval` shows."""
+    path = tmp_path / "averaged.opt"
+    path.write_text(AVERAGED)
+    inner, view = np.array([1.0, -2.0]), np.array([1.0, -2.0])
+    alone = arrays("schedule_free_sgd")(inner, lr=0.1)
+    params: Any = view.copy()
+    if framework == "torch":
+        params = torch.nn.Parameter(torch.from_numpy(params))
+    opt = getattr(optdsl, framework).load(path)([params], lr=0.1)
+    for t in range(1, 5):
+        g = np.array([0.5, 1.0 - t])
+        alone.step(g)
+        view = 0.75 * view + 0.25 * inner
+        if framework == "torch":
+            params.grad = torch.from_numpy(g)
+            opt.step()
+        else:
+            opt.step([g])
+
+    def shown() -> Any:
+        return params.detach().numpy() if framework == "torch" else params
+
+    opt.eval()
+    np.testing.assert_allclose(shown(), view, rtol=1e-15)
+    opt.train()
+    np.testing.assert_allclose(shown(), inner, rtol=1e-15)
+    alone.eval()  # what schedule_free_sgd itself evaluates at is there too, under a name that is free
+    assert opt.layout.views == ("ema_x", "x")
+    with opt.view("x"):
+        np.testing.assert_allclose(shown(), inner, rtol=1e-15)
+
+
+GIVEN = """# Somebody, 2024: both parts read the loss, which has one name.
+transform Weighed
+input loss
+out = g[t]*loss
+
+wrapper Half(inner)
+input loss
+theta[t] = if loss > 1 then theta[t-1] + (inner(theta[t-1]) - theta[t-1])/2 else inner(theta[t-1])
+
+optimizer Mine = weighed | gd(1) | half
+"""
+
+
+def test_a_step_is_given_what_any_part_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "given.opt"
+    path.write_text(GIVEN)
+    x = np.zeros(1)
+    opt = arrays(path)(x)
+    opt.step([1.0], loss=4.0)
+    assert float(x[0]) == -2.0  # half of 4 times the gradient
+    opt.step([1.0], loss=0.5)
+    assert float(x[0]) == -2.5
+    with pytest.raises(TypeError, match="loss"):
+        opt.step([1.0])
+
+
+CENTRALIZED = """# Yong, Huang, Hua & Zhang, "Gradient Centralization", ECCV 2020, equation (1), for matrices.
+transform Centralized
+when rank(theta) >= 2
+  out = g[t] - mean(g[t] over cols)
+else
+  out = g[t]
+end
+
+# Two ways to say the same, so that a wrapper has rules, too.
+wrapper Same(inner)
+when rank(theta) >= 2
+  theta[t] = inner(theta[t-1])
+else
+  theta[t] = theta[t-1] + (inner(theta[t-1]) - theta[t-1])
+end
+
+optimizer Mine = centralized | adafactor | same
+"""
+
+
+def test_rules_by_rank_in_all_parts(tmp_path: Path) -> None:
+    path = tmp_path / "centralized.opt"
+    path.write_text(CENTRALIZED)
+    random = np.random.default_rng(0)
+    mine, theirs = ([x.copy() for x in (np.ones((3, 4)), np.ones(5))] for _ in range(2))
+    opt, peer = arrays(path)(mine), arrays("adafactor")(theirs)
+    for _ in range(3):
+        matrix, vector = random.standard_normal((3, 4)), random.standard_normal(5)
+        opt.step([matrix, vector])
+        peer.step([matrix - matrix.mean(axis=1, keepdims=True), vector])
+    for x, y in zip(mine, theirs, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-13)
+
+
 @pytest.mark.parametrize("text", ["clip_by_value(1) | gd(lr = cosine) | lookahead", "scale | nesterov"])
 def test_the_comments_of_a_module_are_a_spec_that_needs_nothing_else(text: str) -> None:
     module = driver.compile_source(composition(text), framework="numpy")

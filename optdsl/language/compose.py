@@ -10,6 +10,8 @@ The optimizer keeps its names and the framework's names for them. Every other pa
 that are free, in the order of the composition, and gets its own name in front of the others
 (`clip_by_value_limit`); frameworks see these names as they are. Arguments replace defaults.
 
+A step is given what any part is given, and there are the views of all parts, the outermost part's first.
+
 In: the syntax of a composition and the meanings of its parts. Out: an `Optimizer`, or None with everything
 that is wrong in the `Report`. Nothing is simplified: lines stay what they were, in their order.
 """
@@ -19,7 +21,7 @@ from dataclasses import replace
 
 from optdsl.diagnostics import Report, Span
 from optdsl.diagnostics import catalogue_parts as problem
-from optdsl.diagnostics.catalogue import NotYet as not_yet
+from optdsl.diagnostics.catalogue import NotYet
 from optdsl.language import syntax
 from optdsl.language.arguments import Find, Given, Meaning, Scheduled, read_arguments
 from optdsl.language.objective import VALUE, Objective
@@ -32,6 +34,7 @@ from optdsl.language.optimizer import (
     Hyper,
     Kind,
     Optimizer,
+    Output,
     Ref,
     Role,
     Shape,
@@ -112,12 +115,13 @@ class _Composing:
         assert isinstance(optimizer, Optimizer)
         aliased: tuple[Hyper | Flag, ...] = (*optimizer.hypers, *optimizer.flags)
         options = (each.alias.name for each in aliased if each.alias)
+        self.given = self._inputs()
         keys = (state.alias for state in optimizer.states if state.alias)
-        self.names = Names((*names_of(optimizer), *options, *keys, "step"))
+        self.names = Names((*names_of(optimizer), *options, *keys, *self.given, "step"))
         self.hypers: list[Hyper] = []
         self.flags: list[Flag] = []
         self.states: list[State] = []
-        self.inputs: list[str] = []
+        self.outputs: list[Output] = []
         self.scheduled: list[Assign] = []  # these come first: they need nothing but hypers and t
 
     def optimizer(self, header: str) -> Optimizer | None:
@@ -159,10 +163,11 @@ class _Composing:
             hypers=tuple(self.hypers),
             flags=tuple(self.flags),
             states=tuple(self.states),
-            inputs=tuple(dict.fromkeys(self.inputs)),
+            inputs=self.given,
             query_lines=(*self.scheduled, *core.query_lines) if core.query is not None else (),
             lines=(*self.scheduled, *lines),
             claims=(),
+            outputs=tuple(self.outputs),
             source=self.report.source,
             span=self.composition.name_span,
             parts=tuple(stage.name for stage, _ in self.stages),
@@ -170,7 +175,7 @@ class _Composing:
 
     def _taken_twice(self, stage: syntax.Stage) -> None:
         what = "a second part that takes the gradient elsewhere"
-        self.report.add(not_yet(span=_head(stage), what=what))
+        self.report.add(NotYet(span=_head(stage), what=what))
 
     def _text(self) -> str:
         first, last = self.composition.stages[0], self.composition.stages[-1]
@@ -178,8 +183,26 @@ class _Composing:
 
     # --- what a part brings along ---
 
+    def _inputs(self) -> tuple[str, ...]:
+        """What a step is given: these names are the same everywhere, so nothing else can have one."""
+        found: dict[str, None] = {}
+        for stage, part in self.stages:
+            declared = part.stand_in if isinstance(part, Part) else part
+            assert isinstance(declared, Optimizer)
+            found |= dict.fromkeys(declared.inputs)
+            main = self.stages[self.main][1]
+            assert isinstance(main, Optimizer)
+            for name in declared.inputs:
+                if name in names_of(main):
+                    what = f"the input `{name}` of a part beside a `{name}` of `{main.name}`"
+                    self.report.add(NotYet(span=_head(stage), what=what))
+        return tuple(found)
+
     def _fresh(self, part: Part, name: str) -> dict[str, str]:
-        return {each: self.names.fresh(each, name) for each in names_of(part.stand_in)}
+        ranks = {flag.name for flag in part.stand_in.flags if flag.rank is not None}  # the same in all parts
+        return {
+            each: each if each in ranks else self.names.fresh(each, name) for each in names_of(part.stand_in)
+        }
 
     def _brought(
         self,
@@ -191,7 +214,9 @@ class _Composing:
         """The part under its new names, with the arguments' defaults; its declarations are taken over."""
         given = read_arguments(name, arguments, optimizer.hypers, optimizer.flags, self.find, self.report)
         for state in optimizer.states:
-            self._begins(state, given)
+            self._needs_numbers(f"the state `{state.name}` begins at", state.initial, given)
+        for output in optimizer.outputs:
+            self._needs_numbers(f"the output `{output.name}` is made of", output.value, given)
         for hyper, schedule in given.schedules.items():
             self._schedule(schedule, names.get(hyper, hyper))
         hypers = (
@@ -210,9 +235,9 @@ class _Composing:
             )
         values = {names.get(hyper, hyper) for hyper in given.schedules}
         self.hypers += [each for each in found.hypers if each.name not in values]
-        self.flags += found.flags
+        self.flags += (flag for flag in found.flags if flag.rank is None or flag not in self.flags)
         self.states += found.states
-        self.inputs += found.inputs
+        self.outputs[:0] = found.outputs
 
         def value(ref: Ref) -> Ref:
             scheduled = ref.role is Role.HYPER and ref.name in values
@@ -225,13 +250,14 @@ class _Composing:
             lines=tuple(map_line(line, value) for line in found.lines),
         )
 
-    def _begins(self, state: State, given: Given) -> None:
-        match state.initial:
-            case Ref(role=Role.HYPER, name=name) if name in given.schedules:
+    def _needs_numbers(self, what: str, expr: Expr, given: Given) -> None:
+        """Outside of a step there is no t, so nothing that a schedule says."""
+        for ref in sorted(references(expr), key=lambda each: each.name):
+            if ref.role is Role.HYPER and ref.name in given.schedules:
                 self.report.add(
                     problem.BadArgument(
-                        span=given.schedules[name].span,
-                        reason=f"the state `{state.name}` begins at `{name}`, which must be a number",
+                        span=given.schedules[ref.name].span,
+                        reason=f"{what} `{ref.name}`, which must be a number",
                         here="changes with t",
                         choice="give a number",
                     )

@@ -21,7 +21,7 @@ from optdsl.diagnostics import catalogue_parts as parts_problem
 from optdsl.language import syntax
 from optdsl.language.objective import VALUE
 from optdsl.language.optimizer import Assign, Flag, Hyper, Optimizer
-from optdsl.language.shapes import parts_of
+from optdsl.language.shapes import flattened, parts_of
 
 PARTS = frozenset((syntax.Kind.TRANSFORM, syntax.Kind.SCHEDULE, syntax.Kind.WRAPPER))
 THETA = syntax.At("theta", -1, None)
@@ -103,7 +103,7 @@ class _Reading:
 
     def of_values(self) -> None:
         """A transform or a schedule: it ends in `out = ...` and does not move the parameters itself."""
-        kind, body = self.definition.kind, self.definition.body
+        kind, body = self.definition.kind, tuple(flattened(self.definition.body))
         if self.definition.formals:
             self._not_here("an inner optimizer", self.definition.formals[0].span)
         for statement in body:
@@ -112,6 +112,10 @@ class _Reading:
                     self._not_here(f"a line for `{self.report.source.slice(target.span)}`", target.span)
                 case syntax.StateDecl() if kind is syntax.Kind.SCHEDULE:
                     self._not_here("a state", statement.span)
+                case syntax.InputDecl() if kind is syntax.Kind.SCHEDULE:
+                    self._not_here("an input", statement.span)
+                case syntax.OutputDecl() if kind is syntax.Kind.SCHEDULE:
+                    self._not_here("an output", statement.span)
                 case syntax.Assign(value=value) if kind is syntax.Kind.SCHEDULE:
                     for at in _everywhere(value):
                         if isinstance(at, syntax.At) and at.name in ("theta", "g"):
@@ -130,6 +134,9 @@ class _Reading:
             self._refuse(parts_problem.OneInner(span=span, name=definition.name))
             return ()
         (inner,) = definition.formals
+        for statement in flattened(definition.body):
+            if _takes_gradient(statement) and statement not in definition.body:
+                self._refuse(problem.NotYet(span=statement.span, what="a gradient elsewhere under `when`"))
         where = definition.name_span
         step = syntax.Binary("-", replace(THETA, span=where), replace(GRADIENT, span=where), where)
         first = syntax.Assign(syntax.Name(inner.name, inner.span), step, inner.span)
@@ -142,17 +149,25 @@ class _Reading:
                 self._refuse(problem.NotYet(span=expr.span, what=what))
             return syntax.Name(inner.name, expr.span)
 
-        lines = [
-            replace(each, value=_mapped(each.value, called)) if isinstance(each, syntax.Assign) else each
-            for each in definition.body
-        ]
-        taken = [
-            place
-            for place, each in enumerate(lines, 1)
-            if isinstance(each, syntax.Assign) and each.target == GRADIENT
-        ]
-        place = taken[0] if taken else 0
+        def line(statement: syntax.Statement) -> syntax.Statement:
+            match statement:
+                case syntax.Assign(value=value):
+                    return replace(statement, value=_mapped(value, called))
+                case syntax.When(then=then, otherwise=otherwise):
+                    branches = tuple(map(line, then)), tuple(map(line, otherwise))
+                    return replace(statement, then=branches[0], otherwise=branches[1])
+                case syntax.OutputDecl(value=value) if value is not None:
+                    return replace(statement, value=_mapped(value, called))
+                case _:
+                    return statement
+
+        lines = tuple(map(line, definition.body))
+        place = next((place for place, each in enumerate(lines, 1) if _takes_gradient(each)), 0)
         return (*lines[:place], first, *lines[place:])
+
+
+def _takes_gradient(statement: syntax.Statement) -> bool:
+    return isinstance(statement, syntax.Assign) and statement.target == GRADIENT
 
 
 def _everywhere(expr: syntax.Expr) -> Iterator[syntax.Expr]:

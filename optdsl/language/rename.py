@@ -34,7 +34,8 @@ def names_of(optimizer: Optimizer) -> list[str]:
     named: tuple[Hyper | Flag | State, ...] = (*optimizer.hypers, *optimizer.flags, *optimizer.states)
     declared = (each.name for each in named)
     values = (line.target.name for line in optimizer.lines if line.target.role is Role.VALUE)
-    return list(dict.fromkeys((*declared, *values)))
+    views = (output.name for output in optimizer.outputs)
+    return list(dict.fromkeys((*declared, *values, *views)))
 
 
 def map_refs(expr: Expr, change: Callable[[Ref], Expr]) -> Expr:
@@ -74,4 +75,8 @@ def renamed(optimizer: Optimizer, names: Mapping[str, str]) -> Optimizer:
         query=map_refs(optimizer.query, ref) if optimizer.query is not None else None,
         query_lines=tuple(map(line, optimizer.query_lines)),
         lines=tuple(map(line, optimizer.lines)),
+        outputs=tuple(
+            replace(each, name=names.get(each.name, each.name), value=map_refs(each.value, ref))
+            for each in optimizer.outputs
+        ),
     )

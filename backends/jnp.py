@@ -2,20 +2,14 @@
 
 A kernel is a prologue and a body, both straight lines of assignments; what is computed once a step stays a
 scalar. The text does not know of dtypes: it computes in what it is given, float32 unless JAX has 64 bits
-switched on, and XLA fuses it. Nothing is in place, nothing is compiled here.
+switched on, and XLA fuses it. Arrays have the shapes of the parameters; what has one value for each row or
+column has a dimension of size 1. Nothing is in place, nothing is compiled here.
 """
 
-import ctypes
-from collections.abc import Iterator
 from fractions import Fraction
-from types import ModuleType
-from typing import Any
-
-import numpy as np
 
 from optdsl.backend import Backend, Program, Step
 from optdsl.diagnostics import InternalError, Source, Span
-from optdsl.emit.loading import load_generated
 from optdsl.kernel.ir import (
     TIME,
     Cast,
@@ -27,21 +21,29 @@ from optdsl.kernel.ir import (
     Local,
     Op,
     Stmt,
-    Store,
     Total,
-    Type,
 )
 from optdsl.kernel.walk import locals_in, nodes
 from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS
+from optdsl.language.optimizer import Shape
 from optdsl.runtime.batch import Batch
-from optdsl.runtime.layout import COUNTS
 
 IMPORTS = """from optdsl.runtime.jnp_math import both, cbrt, cos, either, exp, floor, log, maximum, minimum
 from optdsl.runtime.jnp_math import modulo, neither, one_less_power, power, sigmoid, sign, sin, sqrt, tanh
-from optdsl.runtime.jnp_math import total, where
+from optdsl.runtime.jnp_math import largest_of_columns, largest_of_rows, total, total_of_columns
+from optdsl.runtime.jnp_math import total_of_rows, where
 """
 SPELLED = {"and": "both({}, {})", "or": "either({}, {})", "not": "neither({})"}
 """Operators that JAX writes in another way than Python; all of them calls."""
+
+TOTALS = {
+    (Shape.TENSOR, False): "total",
+    (Shape.ROWS, False): "total_of_rows",
+    (Shape.COLS, False): "total_of_columns",
+    (Shape.ROWS, True): "largest_of_rows",
+    (Shape.COLS, True): "largest_of_columns",
+}
+"""What reduces, by the shape of its result, and whether it is the largest."""
 
 _INDENT = "    "
 _RENAME = {TIME: "now"}
@@ -53,7 +55,8 @@ class Jnp:
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         source = program.optimizer.source if comments else None
-        return "\n\n\n".join(self.functions(_kernel(program, phase), "prepare", phase, source)) + "\n"
+        (kernel,) = (kernel for kernel in program.kernels if kernel.name == phase)
+        return "\n\n\n".join(self.functions(kernel, "prepare", phase, source)) + "\n"
 
     def functions(
         self, kernel: Kernel, prologue: str, phase: str, source: Source | None = None
@@ -64,18 +67,15 @@ class Jnp:
         """For tests, one operation at a time; with 64 bits where the kernel computes in them."""
         import jax
 
-        names = [each.name for each in program.kernels if each.name == phase or each in program.reductions]
-        modules = {name: self._module(program, name) for name in names}
+        from ._jnp_batch import run, variant_of
+
+        variant = variant_of(program, self)
 
         def step(batch: Batch) -> None:
             with jax.enable_x64(True):
-                _run(program, modules, batch, phase)
+                run(program, variant, batch, phase)
 
         return step
-
-    def _module(self, program: Program, phase: str) -> ModuleType:
-        text = f"{self.imports}\n\n{self.source(program, phase, comments=False)}"
-        return load_generated(text, f"optdsl_jnp_{program.optimizer.name}")
 
 
 def prologue_source(kernel: Kernel, name: str, source: Source | None = None) -> str:
@@ -117,13 +117,10 @@ def _line(stmt: Stmt, kernel: Kernel, source: Source | None, results: list[str])
     value = _print(stmt.value, kernel)[0]
     if isinstance(stmt, Let):
         return _commented(f"{stmt.name} = {value}", stmt.span, source)
-    results.append(f"total({value})" if isinstance(stmt, Total) else value)
+    if isinstance(stmt, Total):
+        value = f"{TOTALS[stmt.shape, stmt.largest]}({value}, arrays[0])"
+    results.append(value)
     return []
-
-
-def written(kernel: Kernel) -> Iterator[str]:
-    """The buffers that a phase gives new values for, in the order in which it returns them."""
-    return (stmt.buffer for phase in kernel.phases for stmt in phase.body if isinstance(stmt, Store))
 
 
 def _at(buffer: str) -> str:
@@ -166,66 +163,4 @@ def _print(expr: Expr, kernel: Kernel) -> tuple[str, int]:
     raise InternalError(f"no text for {expr}")
 
 
-# --- running it on a batch -----------------------------------------------------------------------
-
-
-def _kernel(program: Program, phase: str) -> Kernel:
-    for kernel in program.kernels:
-        if kernel.name == phase:
-            return kernel
-    raise InternalError(f"{program.optimizer.name} has no {phase} kernel")
-
-
-def _run(program: Program, modules: dict[str, ModuleType], batch: Batch, phase: str) -> None:
-    kernel = _kernel(program, phase)
-    dtype: Any = np.float32 if kernel.precision.storage is Type.F32 else np.float64
-    arrays = [_arrays(batch, tensor, dtype) for tensor in range(batch.sizes.size)]
-    rows = batch.rows.tolist()
-    if program.reductions:
-        first = batch.hypers.shape[1] - len(program.totals)
-        batch.hypers[:, first - COUNTS] = batch.sizes
-        batch.hypers[:, first - 1] = batch.sizes.sum()
-    for each in program.reductions:
-        sums = [
-            _call(modules[each.name], each, batch, row, own)[0] for row, own in zip(rows, arrays, strict=True)
-        ]
-        for place, (column, total) in enumerate(program.summed(each)):
-            values = [float(own[place]) for own in sums]
-            batch.hypers[:, first + column] = sum(values) if total.over_all else values
-    kept = batch.scalar_states.copy()
-    for row, own in zip(rows, arrays, strict=True):
-        results, numbers = _call(modules[phase], kernel, batch, row, own)
-        for name, value in zip(written(kernel), results, strict=True):
-            place = [buffer.name for buffer in kernel.buffers].index(name)
-            own[place][:] = np.broadcast_to(np.asarray(value), own[place].shape)
-        if phase == "update":
-            kept[row] = [float(x) for x in numbers]
-    batch.scalar_states[:] = kept
-
-
-def _call(module: ModuleType, kernel: Kernel, batch: Batch, row: int, arrays: list[Any]) -> tuple[Any, Any]:
-    import jax.numpy as jnp
-
-    given = [jnp.asarray(x) for x in (batch.hypers[row], batch.t[row], batch.direction[row])]
-    scalars, numbers = module.prepare(*given, jnp.asarray(batch.scalar_states[row]))
-    compute: Any = np.float32 if kernel.precision.compute is Type.F32 else np.float64
-    scalars = [
-        x if isinstance(x, bool) or jnp.asarray(x).dtype == bool else jnp.asarray(x, compute) for x in scalars
-    ]
-    given_arrays = [jnp.array(array, compute) for array in arrays]  # copies: the batch is written to
-    return getattr(module, kernel.name)(given_arrays, scalars), numbers
-
-
-def _arrays(batch: Batch, tensor: int, dtype: Any) -> list[Any]:
-    size = int(batch.sizes[tensor])
-    kind = ctypes.c_float if dtype is np.float32 else ctypes.c_double
-    return [
-        np.ctypeslib.as_array(ctypes.cast(int(address), ctypes.POINTER(kind)), (size,))
-        if size
-        else np.empty(0, dtype)
-        for address in batch.addresses[tensor]
-    ]
-
-
 BACKEND: Backend = Jnp()
-WRITER: Any = Jnp()

@@ -46,6 +46,15 @@ class Program:
                 if isinstance(stmt, ir.Total) and stmt.name in names:
                     yield names.index(stmt.name), self.totals[names.index(stmt.name)]
 
+    def results(self, kernel: Kernel) -> Iterator[tuple[int, Total] | int]:
+        """What a pass gives, in its order: as `summed`, or the buffer of what is for rows or columns."""
+        summed = self.summed(kernel)
+        numbers = {buffer.name: number for number, buffer in enumerate(kernel.buffers)}
+        for phase in kernel.phases:
+            for stmt in phase.body:
+                if isinstance(stmt, ir.Total):
+                    yield numbers[stmt.name] if stmt.name in numbers else next(summed)
+
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """All of them, in the order in which a step runs them; last those that no step runs."""

@@ -172,7 +172,10 @@ def compile_command(
         click.echo(text, nl=not text.endswith("\n"))
         return
     atomic_write(output, text if text.endswith("\n") else text + "\n", force=force)
-    click.echo(f"{output}: {optimizer.name} for {backend or framework}, {mode}", err=True)
+    click.echo(
+        f"{output}: {optimizer.name} for {backend or framework}, {'fast' if framework == 'optax' else mode}",
+        err=True,
+    )
 
 
 @cli.command("list")

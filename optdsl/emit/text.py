@@ -20,6 +20,7 @@ from optdsl.language.optimizer import (
     references,
 )
 from optdsl.language.reductions import Total
+from optdsl.runtime.layout import OPTAX_INPUTS
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,7 @@ def layout_text(optimizer: Optimizer, variants: Iterable[tuple[tuple[bool, ...],
     lines += tuple_lines("hypers", [hyper_row(hyper) for hyper in optimizer.hypers], 1)
     lines += tuple_lines("flags", [flag_row(flag) for flag in optimizer.flags if flag.rank is None], 1)
     if optimizer.inputs:
-        inputs = (f'Input("{name}", {input_of(name).shape is Shape.ELEMENT})' for name in optimizer.inputs)
-        lines += tuple_lines("inputs", list(inputs), 1)
+        lines += tuple_lines("inputs", list(map(input_row, optimizer.inputs)), 1)
     lines.append("    variants={")
     for setting, facts in variants:
         key = f"({', '.join(map(str, setting))}{',' if len(setting) == 1 else ''})"
@@ -172,6 +172,10 @@ def hyper_row(hyper: Hyper) -> str:
 
 def flag_row(flag: Flag) -> str:
     return f'Flag("{flag.name}", {flag.default}, option="{_option(flag.name, flag.alias)}")'
+
+
+def input_row(name: str) -> str:
+    return f'Input("{name}", {input_of(name).shape is Shape.ELEMENT})'
 
 
 def state_row(state: State) -> str:
@@ -278,10 +282,17 @@ def class_text(optimizer: Optimizer, base: str, *, comments: bool) -> str:
 def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[str]:
     title = optimizer.doc.split("\n\n")[0].split("\n") if optimizer.doc else [optimizer.name]
     text = [*title, ""]
-    if base == "FusedOptimizer":
-        text += ["params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU."]
-    else:
-        text += ["params is an array, or a list or dict of arrays, float32 or float64; they change in place."]
+    match base:
+        case "FusedOptimizer":
+            text += [
+                "params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU."
+            ]
+        case "ArrayOptimizer":
+            text += [
+                "params is an array, or a list or dict of arrays, float32 or float64; they change in place."
+            ]
+        case _:
+            text += ["Options are numbers, JAX arrays, or schedules: functions of optax's count."]
     text.append("")
     for option in arguments:
         if option.flag:
@@ -297,14 +308,27 @@ def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[
             + ", ".join(state.alias or state.name for state in optimizer.states)
             + ".",
         ]
-    if inputs := asked_for(optimizer.inputs):
-        text += ["", *(f"step(..., {name}=...): {input_of(name).what}" for name in inputs)]
-    if optimizer.outputs:
-        names = ", ".join(f'opt.view("{output.name}")' for output in optimizer.outputs)
-        text += [
-            "",
-            f"The parameters to evaluate with: opt.eval(), and opt.train() before the next step; or {names}.",
-        ]
+    text += _calls(optimizer, base)
     text += ["", "Raises ValueError for a value outside of its domain, before anything changes."]
     escaped = [_printable(line).replace("\\", "\\\\").replace('"""', "'''") for line in text]
     return [f'    """{escaped[0]}', *(f"    {line}".rstrip() for line in escaped[1:]), '    """']
+
+
+def _calls(optimizer: Optimizer, base: str) -> list[str]:
+    """What is handed over at every step, and how to see second views."""
+    for_optax = base not in ("FusedOptimizer", "ArrayOptimizer")
+    text = []
+    for name in asked_for(optimizer.inputs):
+        call = f"update(..., {OPTAX_INPUTS.get(name, name)}=...)" if for_optax else f"step(..., {name}=...)"
+        text.append(f"{call}: {input_of(name).what}")
+    if optimizer.query is not None and for_optax:
+        text.append("tx.query(state, params): where the gradient is taken; then update(..., at=that point)")
+    if optimizer.outputs and for_optax:
+        names = ", ".join(f'tx.view(state, params, "{output.name}")' for output in optimizer.outputs)
+        text.append(f"The parameters to evaluate with: {names}.")
+    elif optimizer.outputs:
+        names = ", ".join(f'opt.view("{output.name}")' for output in optimizer.outputs)
+        text.append(
+            f"The parameters to evaluate with: opt.eval(), and opt.train() before the next step; or {names}."
+        )
+    return ["", *text] if text else []

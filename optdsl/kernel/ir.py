@@ -183,6 +183,13 @@ class Kernel:
         return next(buffer for buffer in self.buffers if buffer.name == name)
 
     @property
+    def stored(self) -> tuple[int, ...]:
+        """The numbers of the buffers that are stored, in the order of the stores."""
+        numbers = {buffer.name: number for number, buffer in enumerate(self.buffers)}
+        body = (stmt for phase in self.phases for stmt in phase.body)
+        return tuple(numbers[stmt.buffer] for stmt in body if isinstance(stmt, Store))
+
+    @property
     def line_sums(self) -> tuple[str, ...]:
         """Behind the states: "rows" or "cols" for each buffer of what is reduced for them."""
         return tuple(buffer.shape.name.lower() for buffer in self.buffers if buffer.summed)

@@ -34,5 +34,23 @@ def sigmoid(x: Any) -> Any:
     return 1.0 / (1.0 + jnp.exp(-x))
 
 
-def total(x: Any) -> Any:
-    return jnp.sum(x)
+def total(x: Any, like: Any) -> Any:
+    """Over all elements of a tensor shaped as `like`, to which x is spread."""
+    return jnp.sum(jnp.broadcast_to(x, like.shape))
+
+
+def total_of_rows(x: Any, like: Any) -> Any:
+    """One sum for each row of the matrices that the last two dimensions are."""
+    return jnp.sum(jnp.broadcast_to(x, like.shape), -1, keepdims=True)
+
+
+def total_of_columns(x: Any, like: Any) -> Any:
+    return jnp.sum(jnp.broadcast_to(x, like.shape), -2, keepdims=True)
+
+
+def largest_of_rows(x: Any, like: Any) -> Any:
+    return jnp.max(jnp.broadcast_to(x, like.shape), -1, keepdims=True, initial=-math.inf)
+
+
+def largest_of_columns(x: Any, like: Any) -> Any:
+    return jnp.max(jnp.broadcast_to(x, like.shape), -2, keepdims=True, initial=-math.inf)

@@ -21,6 +21,9 @@ COUNTS = 2
 LINE_COUNTS = 2
 """Columns behind these where rows and columns are reduced: how many of them a matrix has."""
 
+OPTAX_INPUTS = {"loss": "value"}
+"""What optax calls an input, where it is something else."""
+
 KernelPair = tuple["Kernel", "Kernel"]
 """(prologue, kernel)."""
 

@@ -5,7 +5,7 @@ traced, or schedules (functions of optax's count). Out: `init` and `update` with
 compiled, mapped, scanned and differentiated. State is kept in the dtype of the parameters, as optax does.
 
 `update` needs the parameters, and returns their new values less the old, to be added by
-`optax.apply_updates`. NOT done: a gradient that is taken at another point.
+`optax.apply_updates`.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,164 +16,241 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optdsl.runtime.layout import THETA_0, Flag, Hyper, State, Total
+from optdsl.runtime.jnp_step import JaxVariant, Leaf, moved, stepped
+from optdsl.runtime.layout import OPTAX_INPUTS, THETA_0, Flag, Hyper, Input, State
 
-Functions = tuple[Callable[..., Any], Callable[..., Any]]
-"""(prologue, body)."""
-
-
-@dataclass(frozen=True)
-class JaxReduction:
-    functions: Functions
-    totals: tuple[Total, ...]
-
-
-@dataclass(frozen=True)
-class JaxVariant:
-    """`states` have a value for each element, `numbers` one for each tensor; `written` is what `functions`
-    give anew, in order."""
-
-    states: tuple[State, ...]
-    numbers: tuple[State, ...]
-    reductions: tuple[JaxReduction, ...]
-    functions: Functions
-    written: tuple[str, ...]
+LOSS = OPTAX_INPUTS["loss"]
 
 
 @dataclass(frozen=True)
 class JaxLayout:
-    """`variants` by the values of the flags, in the order of `flags`."""
+    """`variants` by the values of the flags, in the order of `flags`; `views` by name."""
 
     name: str
     hypers: tuple[Hyper, ...]
     flags: tuple[Flag, ...]
     variants: Mapping[tuple[bool, ...], JaxVariant]
+    inputs: tuple[Input, ...] = ()
+    views: tuple[str, ...] = ()
 
 
 class OptdslState(NamedTuple):
-    """`count`: steps taken; `states` and `numbers` by key, each in the structure of the parameters."""
+    """`count`: steps taken; `states` and `numbers` by key, each in the structure of the parameters.
+
+    Where leaves of other ranks keep something else, there is an array without elements.
+    """
 
     count: Any
     states: dict[str, Any]
     numbers: dict[str, Any]
 
 
-def transformation(
-    layout: JaxLayout, given: Mapping[str, Any], maximize: bool
-) -> optax.GradientTransformationExtraArgs:
-    """Raises `ValueError` for a number outside of its domain, and `TypeError` for a flag that is traced."""
-    hypers = [_value(hyper, given[hyper.option]) for hyper in layout.hypers]
-    for hyper, value in zip(layout.hypers, hypers, strict=True):
-        if isinstance(value, int | float) and not hyper.contains(float(value)):
-            raise ValueError(f"Invalid {hyper.name} value: {value}")
-    flags = tuple(given[flag.option] for flag in layout.flags)
-    if any(not isinstance(flag, bool) for flag in flags):
-        raise TypeError(f"the switches of {layout.name} are True or False, and cannot be traced")
-    variant = layout.variants[flags]
-    direction = -1.0 if maximize else 1.0
+class Transformation(optax.GradientTransformationExtraArgs):  # type: ignore[misc]
+    """An optax transformation that knows two more functions of its state and the parameters.
 
-    def init(params: Any) -> OptdslState:
-        concrete = [value(0) if callable(value) else value for value in hypers]
-        start = {hyper.name: value for hyper, value in zip(layout.hypers, concrete, strict=True)}
-        states = {
-            spec.key: jax.tree.map(lambda p, spec=spec: _initial(spec, start, p), params)
-            for spec in variant.states
-        }
-        numbers = {
-            spec.key: jax.tree.map(lambda p, spec=spec: _number(spec, start, p), params)
-            for spec in variant.numbers
-        }
+    query(state, params)         where the next gradient is to be taken: `params` itself for most specs; for
+                                 the others `update(gradient, state, params, at=point)` has to be told that
+                                 the gradient is from there
+    view(state, params, name)    the parameters to evaluate with; `name` may be left out where there is one
+    """
+
+    query: Callable[..., Any]
+    view: Callable[..., Any]
+
+
+def transformation(layout: JaxLayout, given: Mapping[str, Any], maximize: bool) -> Transformation:
+    """Raises `ValueError` for a number outside of its domain, and `TypeError` for a flag that is traced."""
+    made = _Functions(layout, given, maximize)
+    new = Transformation(made.init, made.update)
+    new.query, new.view = made.query, made.view
+    return new
+
+
+class _Functions:
+    """`init`, `update`, `query` and `view` for one choice of options."""
+
+    def __init__(self, layout: JaxLayout, given: Mapping[str, Any], maximize: bool) -> None:
+        self.layout = layout
+        self.hypers = [_value(hyper, given[hyper.option]) for hyper in layout.hypers]
+        for hyper, value in zip(layout.hypers, self.hypers, strict=True):
+            if isinstance(value, int | float) and not hyper.contains(float(value)):
+                raise ValueError(f"Invalid {hyper.name} value: {value}")
+        flags = tuple(given[flag.option] for flag in layout.flags)
+        if any(not isinstance(flag, bool) for flag in flags):
+            raise TypeError(f"the switches of {layout.name} are True or False, and cannot be traced")
+        self.variant = layout.variants[flags]
+        self.variants = [each for each in (self.variant, self.variant.below) if each is not None]
+        self.direction = -1.0 if maximize else 1.0
+
+    def init(self, params: Any) -> OptdslState:
+        start = dict(zip((hyper.name for hyper in self.layout.hypers), self._hypers_at(0), strict=True))
+        states, numbers = {}, {}
+        for spec in self._states():
+            states[spec.key] = jax.tree.map(lambda p, spec=spec: self._initial(spec, start, p), params)
+        for spec in self._numbers():
+            numbers[spec.key] = jax.tree.map(lambda p, spec=spec: self._number(spec, start, p), params)
         return OptdslState(jnp.zeros([], jnp.int32), states, numbers)
 
-    def update(updates: Any, state: OptdslState, params: Any = None, **_: Any) -> tuple[Any, OptdslState]:
+    def update(
+        self, updates: Any, state: OptdslState, params: Any = None, *, at: Any = None, **given: Any
+    ) -> tuple[Any, OptdslState]:
         if params is None:
-            raise ValueError(f"{layout.name} needs the parameters: update(gradients, state, params)")
-        values = [value(state.count) if callable(value) else value for value in hypers]
-        now = jnp.asarray(state.count + 1, jnp.result_type(float))
+            raise ValueError(f"{self.layout.name} needs the parameters: update(gradients, state, params)")
+        if self.variant.query is not None and at is None:
+            raise TypeError(
+                f"{self.layout.name} takes its gradient at another point than the parameters: "
+                "point = tx.query(state, params), the gradient there, and "
+                "update(gradient, state, params, at=point)"
+            )
+        loss = [self._loss(given) for each in self.layout.inputs if not each.per_element]
+        trees = {each.name: self._tree(each.name, given) for each in self.layout.inputs if each.per_element}
+        leaves, structure = self._leaves(state, params, self._hypers_at(state.count) + loss, state.count + 1)
+        for name, tree in {"gradient": updates, **trees}.items():
+            self._place(name, tree, leaves, params)
+        old = [leaf.arrays[0] for leaf in leaves]
+        stepped(leaves)
+        steps = [leaf.arrays[0] - p for leaf, p in zip(leaves, old, strict=True)]
+        return structure.unflatten(steps), self._kept(state, leaves, structure)
+
+    def query(self, state: OptdslState, params: Any) -> Any:
+        """Where the gradient of the next step is taken."""
+        leaves, structure = self._leaves(state, params, self._hypers_at(state.count), state.count + 1)
+        pairs = [leaf.variant.query for leaf in leaves]
+        return structure.unflatten(
+            [
+                leaf.arrays[0] if pair is None else moved(leaf, pair)
+                for leaf, pair in zip(leaves, pairs, strict=True)
+            ]
+        )
+
+    def view(self, state: OptdslState, params: Any, name: str | None = None) -> Any:
+        """The second view of that name, as the last step has left it; before the first, the parameters.
+
+        Raises `ValueError` for a name that is none.
+        """
+        views = self.layout.views
+        if name is None and len(views) == 1:
+            (name,) = views
+        if name not in views:
+            there = f"it has {', '.join(views)}" if views else "it has none"
+            raise ValueError(f"{self.layout.name} has no view {name!r} of its parameters; {there}")
+        last = jnp.maximum(state.count - 1, 0)
+        leaves, structure = self._leaves(state, params, self._hypers_at(last), last + 1)
+        shown = [moved(leaf, leaf.variant.views[views.index(name)]) for leaf in leaves]
+        # A state that has not been stepped shows nothing, as in the other frameworks.
+        began = state.count > 0
+        kept = [bool(leaf.variant.states or leaf.variant.numbers) for leaf in leaves]
+        return structure.unflatten(
+            [
+                jnp.where(began, x, leaf.arrays[0]) if keeps else x
+                for x, leaf, keeps in zip(shown, leaves, kept, strict=True)
+            ]
+        )
+
+    # --- what goes in ---
+
+    def _hypers_at(self, count: Any) -> list[Any]:
+        return [value(count) if callable(value) else value for value in self.hypers]
+
+    def _states(self) -> list[State]:
+        return list({spec.key: spec for each in self.variants for spec in each.states}.values())
+
+    def _numbers(self) -> list[State]:
+        return list({spec.key: spec for each in self.variants for spec in each.numbers}.values())
+
+    def _initial(self, spec: State, hypers: Mapping[str, Any], p: Any) -> Any:
+        if spec not in self.variant.of_rank(p.ndim).states:
+            return jnp.zeros((0,), p.dtype)
+        if spec.initial == THETA_0:
+            return jnp.array(p)
+        shape = spec.shape(p.shape)
+        value = _start(spec, hypers)
+        return jnp.full_like(p, value) if shape == p.shape else jnp.full(shape, value, p.dtype)
+
+    def _number(self, spec: State, hypers: Mapping[str, Any], p: Any) -> Any:
+        if spec not in self.variant.of_rank(p.ndim).numbers:
+            return jnp.zeros((0,), p.dtype)
+        return jnp.asarray(_start(spec, hypers), jnp.result_type(p))
+
+    def _loss(self, given: Mapping[str, Any]) -> Any:
+        value = given.get(LOSS)
+        if value is None:
+            how = f"update(gradients, state, params, {LOSS}=loss)"
+            raise TypeError(f"{self.layout.name} reads the loss of every step: {how}")
+        value = jnp.asarray(value)
+        if value.size != 1 or jnp.iscomplexobj(value):
+            raise TypeError(f"{LOSS} must be one real number, and is of {value.dtype}{value.shape}")
+        return value.reshape(())
+
+    def _tree(self, name: str, given: Mapping[str, Any]) -> Any:
+        if given.get(name) is None:
+            raise TypeError(
+                f"{self.layout.name} reads the {name} of every step: "
+                f"update(gradients, state, params, {name}=tree), in the structure of the parameters"
+            )
+        return given[name]
+
+    def _leaves(self, state: OptdslState, params: Any, row: list[Any], now: Any) -> tuple[list[Leaf], Any]:
+        """The leaves of the parameters, with their states and without gradients."""
         theta: list[Any]
         structure: Any
         theta, structure = jax.tree.flatten(params)
-        gradients = structure.flatten_up_to(updates)
-        states = [structure.flatten_up_to(state.states[spec.key]) for spec in variant.states]
-        kept = [structure.flatten_up_to(state.numbers[spec.key]) for spec in variant.numbers]
-        arrays = [list(each) for each in zip(theta, gradients, *states, strict=True)]
-        numbers = [[each[i] for each in kept] for i in range(len(theta))]
-        inputs = _reduced(variant, values, now, direction, arrays, numbers)
-        names = ("theta", "g", *(spec.name for spec in variant.states))
-        prepare, body = variant.functions
-        steps = []
-        for i, own in enumerate(arrays):
-            scalars, numbers[i] = prepare(inputs[i], now, direction, numbers[i])
-            results = body(own, _like(scalars, own[0]))
-            for name, value in zip(variant.written, results, strict=True):
-                old = own[names.index(name)]
-                own[names.index(name)] = jnp.broadcast_to(value, old.shape).astype(old.dtype)
-            steps.append(own[0] - theta[i])
-        elements = {
-            spec.key: structure.unflatten([own[k] for own in arrays])
-            for k, spec in enumerate(variant.states, start=2)
-        }
-        others = {
-            spec.key: structure.unflatten(
-                [jnp.asarray(own[k], x.dtype) for own, x in zip(numbers, kept[k], strict=True)]
-            )
-            for k, spec in enumerate(variant.numbers)
-        }
-        new = OptdslState(optax.safe_increment(state.count), elements, others)
-        return structure.unflatten(steps), new
+        now = jnp.asarray(now, jnp.result_type(float))
+        states = {key: structure.flatten_up_to(tree) for key, tree in state.states.items()}
+        numbers = {key: structure.flatten_up_to(tree) for key, tree in state.numbers.items()}
+        leaves = []
+        for i, p in enumerate(map(jnp.asarray, theta)):
+            variant = self.variant.of_rank(p.ndim)
+            arrays = [p, p, *(states[spec.key][i] for spec in variant.states)]
+            own = [numbers[spec.key][i] for spec in variant.numbers]
+            leaves.append(Leaf(variant, arrays, list(row), own, now, self.direction))
+        return leaves, structure
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    def _place(self, name: str, tree: Any, leaves: list[Leaf], params: Any) -> None:
+        """Puts a gradient, or an input with one value per element, into every leaf.
+
+        Under `optax.masked` the parameters have holes where gradients have them, too, and inputs may not.
+        """
+        paths: list[Any]
+        structure: Any
+        paths, structure = jax.tree_util.tree_flatten_with_path(params, is_leaf=_is_hole)
+        try:
+            found = structure.flatten_up_to(tree)
+        except ValueError as error:
+            raise ValueError(f"the {name} must have the structure of the parameters: {error}") from None
+        given = ((path, p, x) for (path, p), x in zip(paths, found, strict=True) if not _is_hole(p))
+        for leaf, (path, p, x) in zip(leaves, given, strict=True):
+            if jnp.shape(x) != jnp.shape(p):
+                where = f"params{jax.tree_util.keystr(path)}"
+                raise ValueError(f"the {name} of {where} has shape {jnp.shape(x)}, and it {jnp.shape(p)}")
+            if name == "gradient":
+                leaf.arrays[1] = jnp.asarray(x)
+            else:
+                leaf.arrays.append(jnp.asarray(x))
+
+    # --- what comes out ---
+
+    def _kept(self, state: OptdslState, leaves: list[Leaf], structure: Any) -> OptdslState:
+        states = {key: structure.flatten_up_to(tree) for key, tree in state.states.items()}
+        numbers = {key: structure.flatten_up_to(tree) for key, tree in state.numbers.items()}
+        for i, leaf in enumerate(leaves):
+            for place, spec in enumerate(leaf.variant.states, start=2):
+                states[spec.key][i] = leaf.arrays[place]
+            for spec, value in zip(leaf.variant.numbers, leaf.numbers, strict=True):
+                numbers[spec.key][i] = value
+        return OptdslState(
+            optax.safe_increment(state.count),
+            {key: structure.unflatten(each) for key, each in states.items()},
+            {key: structure.unflatten(each) for key, each in numbers.items()},
+        )
+
+
+def _is_hole(x: Any) -> bool:
+    return isinstance(x, optax.MaskedNode)
 
 
 def _value(hyper: Hyper, option: Any) -> Any:
     return option if hyper.index is None else option[hyper.index]
-
-
-def _reduced(
-    variant: JaxVariant,
-    values: list[Any],
-    now: Any,
-    direction: float,
-    arrays: list[list[Any]],
-    numbers: list[list[Any]],
-) -> list[list[Any]]:
-    """The hypers for each tensor, with counts and totals behind them where anything is reduced."""
-    count = sum(len(each.totals) for each in variant.reductions)
-    if not count:
-        return [values] * len(arrays)
-    elements = sum(own[0].size for own in arrays)
-    inputs = [[*values, own[0].size, elements, *([0.0] * count)] for own in arrays]
-    first = len(values) + 2
-    for reduction in variant.reductions:
-        prepare, sums = reduction.functions
-        found = []
-        for own, row, kept in zip(arrays, inputs, numbers, strict=True):
-            scalars, _ = prepare(row, now, direction, kept)
-            found.append(sums(own, _like(scalars, own[0])))
-        for place, total in enumerate(reduction.totals):
-            column = [each[place] for each in found]
-            everything = sum(column[1:], column[0]) if column else 0.0
-            for row, own_sum in zip(inputs, column, strict=True):
-                row[first + total.column] = everything if total.over_all else own_sum
-    return inputs
-
-
-def _like(scalars: Any, array: Any) -> list[Any]:
-    """Scalars that JAX has made, in the dtype of the array: a wider one would widen all elements."""
-    return [
-        x.astype(array.dtype) if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating) else x
-        for x in scalars
-    ]
-
-
-def _initial(spec: State, hypers: Mapping[str, Any], p: Any) -> Any:
-    if spec.initial == THETA_0:
-        return jnp.array(p)
-    return jnp.full_like(p, _start(spec, hypers))
-
-
-def _number(spec: State, hypers: Mapping[str, Any], p: Any) -> Any:
-    return jnp.asarray(_start(spec, hypers), jnp.result_type(p))
 
 
 def _start(spec: State, hypers: Mapping[str, Any]) -> Any:

@@ -6,13 +6,14 @@ object a line, with what low precision does to the spec. The exit code is that o
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import click
 
 from optdsl import driver
 from optdsl.checks.findings import assumptions
+from optdsl.checks.verdict import Outcome, Verdict
 from optdsl.diagnostics import Diagnostic, OptdslError, Severity, Source
 from optdsl.diagnostics.render import (
     count_text,
@@ -27,6 +28,10 @@ from optdsl.language.optimizer import Optimizer
 from optdsl.library import lookup
 
 FINDINGS, UNREADABLE = 1, 2
+
+
+def _proved(verdicts: Iterable[Verdict]) -> int:
+    return sum(verdict.outcome is Outcome.PROVED for verdict in verdicts)
 
 
 @dataclass
@@ -58,13 +63,16 @@ class Checking:
             self._lines_of_json(source, spec if isinstance(spec, Optimizer) else None, estimated)
         elif not self.quiet:
             if not found:
-                proved = sum(verdict.verdict == "proved" for verdict in verdicts)
-                decided = len(verdicts) - len(estimated)
-                click.echo(f"{source.name}: clean, {proved} of {decided} checks and claims proved")
+                own = [verdict for verdict in verdicts if not verdict.part]
+                decided = len(own) - len(estimated)
+                click.echo(f"{source.name}: clean, {_proved(own)} of {decided} checks and claims proved")
             for claim, (outcome, said) in estimated.items():
                 click.echo(f"{source.name}: {outcome}: {claim}: {said}")
             for line in assumptions(verdicts):
                 click.echo(f"  {line}")
+            if of_parts := [verdict for verdict in verdicts if verdict.part]:
+                held = f"{_proved(of_parts)} of {len(of_parts)}; `optdsl explain` says which"
+                click.echo(f"  claims of its parts that hold for the whole: {held}")
 
     def _findings(self, found: tuple[Diagnostic, ...], source: Source, code: int) -> None:
         self.told += found

@@ -32,7 +32,8 @@ def explain(source: Source, lookup: Lookup | None = None, *, rates: bool = False
         _section("Equations", (f"  {line}" for line in equations(source, maths.UNICODE))),
         *(_of_objective(spec, verdicts) if isinstance(spec, Objective) else ()),
         _section("Claims", _claims(verdict for verdict in verdicts if verdict.declared)),
-        _section("Checks", (f"  {_line(verdict)}" for verdict in verdicts if not verdict.declared)),
+        _section("Claims of its parts, asked of the whole", _of_parts(verdicts)),
+        _section("Checks", (f"  {_line(each)}" for each in verdicts if not each.declared and not each.part)),
         *(_of_optimizer(spec) if isinstance(spec, Optimizer) else ()),
     ]
     return "\n\n".join(section for section in sections if section)
@@ -123,6 +124,16 @@ def _claims(verdicts: Iterator[Verdict]) -> Iterator[str]:
         if verdict.witness:
             yield f"      {verdict.witness}"
         yield from (f"      assuming {assumption}" for assumption in verdict.assumptions)
+
+
+def _of_parts(verdicts: driver.Verdicts) -> Iterator[str]:
+    for verdict in verdicts:
+        if verdict.part:
+            line = _line(verdict)
+            said = f"{line[:_WIDTH]}  {verdict.part}: {line[_WIDTH:].lstrip()}"
+            yield f"  {said}"
+            if verdict.witness:
+                yield f"      {verdict.witness}"
 
 
 def _costs(optimizer: Optimizer) -> Iterator[str]:

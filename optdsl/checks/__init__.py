@@ -85,22 +85,27 @@ def check_claims(
     """The verdicts on `prove`, `expect refuted` and `estimate`, with the flags at their defaults.
 
     A claim holds for tensors of any rank: of the two sides of a `when` block, that which is worse tells,
-    and one that has not got what the claim names is not asked.
+    and one that has not got what the claim names is not asked. The claims of the parts of a composition come
+    last, asked of the whole.
     """
     contexts = [Context(specialise(optimizer, each), each) for each in rank_settings(optimizer)]
     everything = _lines_of(optimizer)
-    for claim in optimizer.claims:
+    for part, claim in (
+        *(("", claim) for claim in optimizer.claims),
+        *((each.part, each.claim) for each in optimizer.inherited),
+    ):
         place = partial(_estimates, rates) if claim.estimate else partial(_claims, lookup)
-        named = {name for part in (claim.left, claim.right) if part for name in names_in(part)} & everything
+        named = {name for side in (claim.left, claim.right) if side for name in names_in(side)} & everything
         about = [each for each in contexts if named <= _lines_of(each.optimizer)] or contexts[:1]
         found = [_guarded(partial(place, claim, context), "")[0] for context in about]
         verdict = min(found, key=lambda verdict: _GRAVITY.get(verdict.outcome, 1))
         yield replace(
             verdict,
             claim=print_claimed(claim),
-            declared=True,
+            declared=not part,
             expected_refuted=claim.refuted,
             span=claim.span,
+            part=part,
         )
 
 

@@ -25,6 +25,8 @@ def findings(
     verdicts = tuple(verdicts)
     expected = {verdict.claim for verdict in verdicts if verdict.expected_refuted}
     for verdict in verdicts:
+        if verdict.part:
+            continue
         span = verdict.span or where
         if verdict.declared:
             yield from _claimed(verdict, span)

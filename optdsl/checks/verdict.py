@@ -64,6 +64,7 @@ class Verdict:
     span: Span | None = field(default=None, compare=False, repr=False)
     declared: bool = False  # a claim of the file; otherwise a check that runs by default
     expected_refuted: bool = False  # `expect refuted`
+    part: str = ""  # of a composition, whose claim this is: asked of the whole, and never a finding
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a verdict is no truth value: look at .outcome")

@@ -193,7 +193,9 @@ class UnknownName(Problem):
     code = "OD201"
     title = "unknown name `{name}`"
     label = "no hyper, flag, state or earlier line has this name"
+    advice = "{choice}"
     name: str
+    choice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +296,9 @@ class UnknownFunction(Problem):
     code = "OD209"
     title = "unknown function `{name}`"
     label = "not an operator of the language"
+    advice = "{choice}"
     name: str
+    choice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -567,7 +571,9 @@ class NotConstant(Problem):
     code = "OD403"
     title = "{what} must be a constant"
     label = "not known before the optimizer runs"
+    advice = "{choice}"
     what: str
+    choice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

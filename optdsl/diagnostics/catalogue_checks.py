@@ -49,13 +49,15 @@ class NotRefuted(Problem):
 @dataclass(frozen=True, kw_only=True)
 class IllDefined(Problem):
     """On a run that begins at the initial state, a number is divided by zero, or a root or power has no
-    real value: the parameters become NaN or infinite. Often an `eps` is missing.
+    real value: the parameters become NaN or infinite. Often an `eps` is missing. What a later line would not
+    use counts, too: exclude the case where the value is made.
     """
 
     code = "OD604"
     title = "this {kind} can divide by zero or leave the real numbers"
     label = "has no value"
     note = "{witness}"
+    advice = "exclude the case on this line, as in `if d > 0 then n/d else 0`, or add an eps above 0"
     witness: str
     kind: str = "optimizer"
 

@@ -149,3 +149,17 @@ class TooManyParts(Problem):
     advice = "at most {limit} parts: write what they are together as a part of its own"
     name: str
     limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlyClaims(Problem):
+    """Below `optimizer Mine = clip_by_value | adamw` stand claims about the whole, in its names (`optdsl
+    explain` prints them), or the next definition. Lines belong to a part.
+    """
+
+    code = "OD912"
+    title = "a composition has no lines of its own"
+    label = "only claims stand here"
+    advice = (
+        "write it into a transform or a wrapper above; a hyperparameter is given to a part: `adamw(lr = 0.1)`"
+    )

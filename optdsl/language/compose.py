@@ -24,6 +24,7 @@ from optdsl.diagnostics import catalogue_parts as problem
 from optdsl.diagnostics.catalogue import NotYet
 from optdsl.language import syntax
 from optdsl.language.arguments import Find, Given, Meaning, Scheduled, read_arguments
+from optdsl.language.inherited import inherited
 from optdsl.language.objective import VALUE, Objective
 from optdsl.language.optimizer import (
     Age,
@@ -32,6 +33,7 @@ from optdsl.language.optimizer import (
     Expr,
     Flag,
     Hyper,
+    Inherited,
     Kind,
     Optimizer,
     Output,
@@ -122,6 +124,7 @@ class _Composing:
         self.flags: list[Flag] = []
         self.states: list[State] = []
         self.outputs: list[Output] = []
+        self.inherited: list[Inherited] = []
         self.scheduled: list[Assign] = []  # these come first: they need nothing but hypers and t
 
     def optimizer(self, header: str) -> Optimizer | None:
@@ -166,11 +169,12 @@ class _Composing:
             inputs=self.given,
             query_lines=(*self.scheduled, *core.query_lines) if core.query is not None else (),
             lines=(*self.scheduled, *lines),
-            claims=(),
+            claims=self.composition.claims,
             outputs=tuple(self.outputs),
             source=self.report.source,
             span=self.composition.name_span,
             parts=tuple(stage.name for stage, _ in self.stages),
+            inherited=tuple(self.inherited),
         )
 
     def _taken_twice(self, stage: syntax.Stage) -> None:
@@ -233,6 +237,7 @@ class _Composing:
                 flags=tuple(replace(each, alias=None) for each in found.flags),
                 states=tuple(replace(each, alias=None) for each in found.states),
             )
+        self.inherited += inherited(optimizer, name, names, given.schedules, is_core=not names)
         values = {names.get(hyper, hyper) for hyper in given.schedules}
         self.hypers += [each for each in found.hypers if each.name not in values]
         self.flags += (flag for flag in found.flags if flag.rank is None or flag not in self.flags)

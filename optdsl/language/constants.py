@@ -62,7 +62,7 @@ def literal(node: syntax.Number, report: Report) -> Fraction | None:
     return Fraction(node.text)
 
 
-def declared_constant(expr: syntax.Expr, what: str, report: Report) -> Fraction | None:
+def declared_constant(expr: syntax.Expr, what: str, report: Report, choice: str = "") -> Fraction | None:
     """The exact value of a default or of a domain's end; None, and a report, when it has none."""
     try:
         value = _exact(expr, report)
@@ -70,7 +70,7 @@ def declared_constant(expr: syntax.Expr, what: str, report: Report) -> Fraction 
             float(value)
         return value
     except NotConstantError as error:
-        report.add(problem.NotConstant(span=error.span, what=what))
+        report.add(problem.NotConstant(span=error.span, what=what, choice=choice))
     except NoValueError as error:
         report.add(problem.ConstantOverflow(span=error.span, reason=error.reason))
     except OverflowError:

@@ -134,11 +134,11 @@ def _initial(declared: syntax.StateDecl, scope: Scope) -> Expr | None:
             )
             return None
         case _:
-            value = declared_constant(
-                declared.initial,
-                f"the initial value of `{declared.name}` (or a hyper, or theta[0])",
-                scope.report,
+            what = f"the initial value of `{declared.name}`"
+            choice = (
+                "a state begins at a number, at a hyper, or at `theta[0]`; `x[1] = ...` is its first step"
             )
+            value = declared_constant(declared.initial, what, scope.report, choice)
             return None if value is None else Number(value, declared.initial.span)
 
 

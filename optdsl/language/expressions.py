@@ -23,6 +23,7 @@ from optdsl.language.operators import (
 )
 from optdsl.language.optimizer import Age, Apply, Expr, Kind, Number, Ref, Role, Shape, Truth, joined
 from optdsl.language.scope import Scope
+from optdsl.language.spellings import INSTEAD
 
 _KIND_NAME = {Kind.REAL: "number", Kind.BOOL: "condition"}
 _KIND_ADVICE = {
@@ -99,7 +100,9 @@ def _call(call: syntax.Call, scope: Scope) -> Expr | None:
         reductions = (row.spelled for row in REDUCTIONS.values())
         known = [*(row.name for row in OPERATORS.values() if row.callable), *reductions]
         head = Span(call.span.start, call.span.start + len(name))
-        report.add(problem.UnknownFunction(span=head, name=name, suggestion=closest(name, known)))
+        choice = INSTEAD.get(name, "")
+        close = None if choice else closest(name, known)
+        report.add(problem.UnknownFunction(span=head, name=name, suggestion=close, choice=choice))
         for argument in call.arguments:
             _resolve(argument.value, scope)
     elif name in ("min", "max") and len(call.arguments) == 1:
@@ -193,14 +196,17 @@ def _name(node: syntax.Name, scope: Scope) -> Expr | None:
         choice = f"write `{meant}[t]`: the time stands in brackets"
         scope.report.add(problem.MissingIndex(span=span, name=name, choice=choice))
     else:
-        close = closest(name, scope.readable())
+        choice = INSTEAD.get(name, "")
+        close = None if choice else closest(name, scope.readable())
         also: tuple[Label, ...] = ()
         if close and (declared := scope.declaration(close)):
             also = (Label(declared.name_span, "declared here"),)
         if close in scope.states or close == "theta":
             close = f"{close}[t]" if close in scope.new else f"{close}[t-1]"
         scope.report.add(
-            problem.UnknownName(span=span, name=name, suggestion=close, also=also, replacement=close)
+            problem.UnknownName(
+                span=span, name=name, suggestion=close, also=also, replacement=close, choice=choice
+            )
         )
     return None
 

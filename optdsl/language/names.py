@@ -28,6 +28,11 @@ CHARACTER_ADVICE = {
     "×": "*", "·": "*", "∙": "*", "⋅": "*", "÷": "/", "−": "-", "–": "-", "—": "-", "√": "sqrt(...)",
     "²": "^2", "³": "^3", "½": "1/2", "≤": "<=", "≥": ">=", "≠": "not (a == b)", "∞": "inf", "←": "=",
     "∇": "g[t]", "µ": "μ or mu", "∈": "in", "‖": "norm(...)", "'": "x[t] for the new value",
+    "⊙": "*", "∘": "*", "∗": "*", "⊗": "*", "⊘": "/", "∕": "/", "⁄": "/", "ᵗ": "^t", "ⁿ": "^n",
+    "⟨": "dot(x, y)", "〈": "dot(x, y)", "∑": "sum(...)", "ₜ": "[t]", "₋": "[t-1]", "¬": "not ", "∧": "and",
+    "∨": "or", "⩽": "<=", "⩾": ">=", "\u0302": "mhat", "\u0303": "mtilde", "\u0304": "mbar", "∥": "norm(...)",
+    "\u2010": "-", "\u2011": "-", "\u00a0": "a plain space", "\u2009": "a plain space",
+    "‘": "x[t] for the new value", "’": "x[t] for the new value",
 }  # fmt: skip
 
 # Names with a meaning of their own, or that generated code and its users could not use.
@@ -46,8 +51,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "mu": ("momentum",),
     "grad": ("g[t]",), "gradient": ("g[t]",), "dx": ("g[t]",), "params": ("theta",), "param": ("theta",),
     "w": ("theta",), "p": ("theta",), "x": ("theta",), "step": ("t",), "k": ("t",), "i": ("t",), "n": ("t",),
-    "relu": ("max",), "pow": ("^",), "power": ("^",), "sgn": ("sign",), "fabs": ("abs",), "square": ("^",),
-    "maximum": ("max",), "minimum": ("min",), "clamp": ("clip",), "ln": ("log",), "rsqrt": ("sqrt",),
+    "relu": ("max",), "sgn": ("sign",), "fabs": ("abs",), "maximum": ("max",), "minimum": ("min",),
+    "clamp": ("clip",), "ln": ("log",),
 }  # fmt: skip
 
 
@@ -60,8 +65,10 @@ def why_illegal(name: str) -> str | None:
     """Why an (ASCII) name may not be defined by a spec; None when it may."""
     if len(name) > 64:
         return "is longer than 64 characters"
-    if not LEGAL.fullmatch(name):
+    if not name[:1].isalpha():
         return "does not begin with a letter"
+    if not LEGAL.fullmatch(name):
+        return "holds other characters than ASCII letters, digits and `_`"
     if name in BUILT_IN or name in _MADE:
         return "has a fixed meaning"
     if name in OPERATORS or name in REDUCTIONS or name in RESERVED_FUNCTIONS:
@@ -79,7 +86,7 @@ def closest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that a misspelt name most likely meant, or None."""
     known = list(dict.fromkeys(candidates))
     for meant in ALIASES.get(name.lower(), ()):
-        if meant in known or meant in ("g[t]", "^"):
+        if meant in known or meant == "g[t]":
             return meant
     squeezed = name.lower().replace("_", "")
     for candidate in known:

@@ -198,6 +198,14 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Inherited:
+    """A claim of a part of a composition, in the names of the whole, of which it may or may not hold."""
+
+    part: str
+    claim: Claim
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """The meaning of one `optimizer` definition.
 
@@ -219,6 +227,7 @@ class Optimizer:
     source: Source | None = field(default=None, compare=False, repr=False)
     span: Span = _span()  # its name
     parts: tuple[str, ...] = field(default=(), compare=False)  # of a composition, from left to right
+    inherited: tuple[Inherited, ...] = field(default=(), compare=False)
 
 
 def references(expr: Expr) -> frozenset[Ref]:

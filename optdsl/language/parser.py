@@ -19,7 +19,7 @@ import lark
 from optdsl.diagnostics import Problem, Report, Source, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.language import syntax
-from optdsl.language.names import CHARACTER_ADVICE, GREEK
+from optdsl.language.names import CHARACTER_ADVICE, GREEK, to_ascii
 from optdsl.language.syntax_error import explain_syntax_error
 from optdsl.language.tree import DEPTH_LIMIT, TooDeepError, TreeBuilder
 
@@ -149,10 +149,10 @@ _WORD = re.compile(r"[^\W\d]\w*")
 
 
 def blanked_names(report: Report) -> frozenset[str]:
-    """Names on the lines that syntax errors point at."""
+    """Names on the lines that syntax errors point at, in ASCII."""
     names: set[str] = set()
     for diagnostic in report.diagnostics:
         if diagnostic.code.startswith("OD1") and diagnostic.primary:
             line, _ = report.source.position(diagnostic.primary.span.start)
-            names.update(_WORD.findall(report.source.line(line)))
+            names.update(map(to_ascii, _WORD.findall(report.source.line(line))))
     return frozenset(names)

@@ -152,12 +152,12 @@ class _Reading:
         def line(statement: syntax.Statement) -> syntax.Statement:
             match statement:
                 case syntax.Assign(value=value):
-                    return replace(statement, value=_mapped(value, called))
+                    return replace(statement, value=mapped(value, called))
                 case syntax.When(then=then, otherwise=otherwise):
                     branches = tuple(map(line, then)), tuple(map(line, otherwise))
                     return replace(statement, then=branches[0], otherwise=branches[1])
                 case syntax.OutputDecl(value=value) if value is not None:
-                    return replace(statement, value=_mapped(value, called))
+                    return replace(statement, value=mapped(value, called))
                 case _:
                     return statement
 
@@ -176,18 +176,18 @@ def _everywhere(expr: syntax.Expr) -> Iterator[syntax.Expr]:
         yield from _everywhere(part)
 
 
-def _mapped(expr: syntax.Expr, change: Callable[[syntax.Expr], syntax.Expr]) -> syntax.Expr:
+def mapped(expr: syntax.Expr, change: Callable[[syntax.Expr], syntax.Expr]) -> syntax.Expr:
     """The expression with every part changed, innermost first."""
     match expr:
-        case syntax.Unary(_, operand):
-            return change(replace(expr, operand=_mapped(operand, change)))
+        case syntax.Unary(_, operand) | syntax.Expectation(operand):
+            return change(replace(expr, operand=mapped(operand, change)))
         case syntax.Binary(_, left, right):
-            return change(replace(expr, left=_mapped(left, change), right=_mapped(right, change)))
+            return change(replace(expr, left=mapped(left, change), right=mapped(right, change)))
         case syntax.If(test, then, otherwise):
-            test, then, otherwise = (_mapped(each, change) for each in (test, then, otherwise))
+            test, then, otherwise = (mapped(each, change) for each in (test, then, otherwise))
             return change(replace(expr, test=test, then=then, otherwise=otherwise))
         case syntax.Call(_, arguments):
-            mapped = tuple(replace(each, value=_mapped(each.value, change)) for each in arguments)
-            return change(replace(expr, arguments=mapped))
+            given = tuple(replace(each, value=mapped(each.value, change)) for each in arguments)
+            return change(replace(expr, arguments=given))
         case _:
             return change(expr)

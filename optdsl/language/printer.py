@@ -25,8 +25,8 @@ def print_file(file: syntax.File) -> str:
 
 def _definition(definition: syntax.Definition | syntax.Composition) -> str:
     match definition:
-        case syntax.Composition(kind, name, stages):
-            return f"{kind} {name} = {' | '.join(map(_stage, stages))}\n"
+        case syntax.Composition(kind, name, stages, claims):
+            return "\n".join((f"{kind} {name} = {' | '.join(map(_stage, stages))}", *_lines(claims))) + "\n"
         case syntax.Definition(kind, name, formals, body):
             head = f"{kind} {name}" + (f"({', '.join(formal.name for formal in formals)})" if formals else "")
             return "\n".join((head, *_lines(body))) + "\n"

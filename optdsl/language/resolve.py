@@ -178,6 +178,11 @@ class _Definition:
             self.report.add(problem.MissingIndex(span=span, name=name, choice=choice))
             scope.poisoned.update((name, meant))
             return
+        if name == "theta":
+            choice = "write `theta[t] = ...`: the parameters after the step"
+            self.report.add(problem.MissingIndex(span=span, name=name, choice=choice))
+            scope.poisoned.add(name)
+            return
         if not declarations.check_name(name, span, self.report):
             scope.poisoned.add(name)
             return

@@ -242,11 +242,12 @@ class Definition:
 
 @dataclass(frozen=True)
 class Composition:
-    """`optimizer Mine = clip(1.0) | adamw(lr = 1e-4)`."""
+    """`optimizer Mine = clip(1.0) | adamw(lr = 1e-4)`, and what is claimed of the whole."""
 
     kind: Kind
     name: str
     stages: tuple[Stage, ...]
+    claims: tuple[Claim, ...] = ()
     span: Span = _span()
     name_span: Span = _span()
 

@@ -10,6 +10,8 @@ import lark
 
 from optdsl.diagnostics import Problem, Span
 from optdsl.diagnostics import catalogue as problem
+from optdsl.diagnostics.catalogue_parts import OnlyClaims
+from optdsl.language.spellings import foreign
 
 # What a statement may begin with, and how the reader knows the tokens.
 _EXPECTED = {
@@ -57,8 +59,15 @@ def explain_syntax_error(error: lark.exceptions.UnexpectedInput, text: str) -> P
     if at_end and (header := _DEFINITION.match(_last_line(text))):
         name = text[: len(text.rstrip())].rfind(header[1])
         return problem.EmptyDefinition(span=Span(name, name + len(header[1])), name=header[1])
+    if written := foreign(code, offset - start, expected & _OPERATORS):
+        place, length, what, choice = written
+        return problem.PrintedFormula(
+            span=Span(start + place, start + place + length), what=what, choice=choice
+        )
     if expected & _KINDS and not expected & _STATEMENTS:
         return problem.NoDefinition(span=span)
+    if expected & _KINDS and "HYPER" not in expected:
+        return OnlyClaims(span=span)
     if before.rstrip().endswith("[") and not expected & {"NAME"}:
         inside = code[offset - start :].split("]")[0].strip()
         return problem.TimeIndex(span=Span(offset, offset + max(len(inside), 1)), index=inside)

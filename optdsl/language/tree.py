@@ -39,6 +39,9 @@ class _Formals(_Part): ...
 class _Stages(_Part): ...
 
 
+class _Claims(_Part): ...
+
+
 class _Body(_Part): ...
 
 
@@ -128,10 +131,9 @@ class TreeBuilder(Transformer[Token, Any]):
 
     def composition(self, children: Children) -> syntax.Composition:
         kind, name = children[:2]
-        stages = _child(_Stages, children)
-        return syntax.Composition(
-            syntax.Kind(str(kind.values[0])), to_ascii(name), stages.values, _span(kind, stages), _span(name)
-        )
+        stages, claims = _child(_Stages, children), _values(_Claims, children)
+        what, span = syntax.Kind(str(kind.values[0])), _span(kind, stages)
+        return syntax.Composition(what, to_ascii(name), stages.values, claims, span, _span(name))
 
     def kind(self, children: Children) -> _Part:
         return _Part((str(children[0]),), _span(*children))
@@ -142,6 +144,9 @@ class TreeBuilder(Transformer[Token, Any]):
 
     def pipeline(self, children: Children) -> _Stages:
         return _Stages(tuple(_nodes(children)), _span(*children))
+
+    def claims(self, children: Children) -> _Claims:
+        return _Claims(tuple(_nodes(children)), _span(*children))
 
     def stage(self, children: Children) -> syntax.Stage:
         return syntax.Stage(_name(children), tuple(_nodes(children)), _span(*children))

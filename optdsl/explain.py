@@ -19,6 +19,7 @@ from optdsl.language.optimizer import Optimizer
 from optdsl.language.specialise import flag_settings, specialise
 from optdsl.language.syntax import Composition
 from optdsl.language.unparse import as_definition
+from optdsl.training import training_code
 
 _WIDTH = len(Outcome.REFUTED)
 LOW_PRECISION = "In low precision (optdsl: scalars in float64, states and t in float32 or float64)"
@@ -31,6 +32,7 @@ def explain(source: Source, lookup: Lookup | None = None, *, rates: bool = False
         spec.doc or spec.name,
         _section("Equations", (f"  {line}" for line in equations(source, maths.UNICODE))),
         *(_of_objective(spec, verdicts) if isinstance(spec, Objective) else ()),
+        *(_in_training_code(spec) if isinstance(spec, Optimizer) else ()),
         _section("Claims", _claims(verdict for verdict in verdicts if verdict.declared)),
         _section("Claims of its parts, asked of the whole", _of_parts(verdicts)),
         _section("Checks", (f"  {_line(each)}" for each in verdicts if not each.declared and not each.part)),
@@ -59,7 +61,9 @@ def _of_optimizer(optimizer: Optimizer) -> Iterator[str]:
 def shown(source: Source, flags: Mapping[str, bool], mode: str) -> str:
     """What `optdsl show NAME` prints: the text, the equations and, of an optimizer, the kernel."""
     parts = [source.text.strip(), _section("Equations", (f"  {x}" for x in equations(source, maths.UNICODE)))]
-    if isinstance(driver.meaning(source)[0], Optimizer):
+    spec = driver.meaning(source)[0]
+    if isinstance(spec, Optimizer):
+        parts += _in_training_code(spec)
         chosen = ", ".join(f"{name} = {str(value).lower()}" for name, value in flags.items())
         title = f"Kernel for float32 parameters, {mode}" + (f", with {chosen}" if chosen else "")
         kernel = dict(driver.stages(source, mode=mode, flags=flags))["source"]
@@ -104,6 +108,12 @@ def diff(a: Optimizer, b: Optimizer) -> tuple[str, bool]:
         shown = " and ".join(f"{name} = {value}" for name, value in setting.items())
         lines.append(f"{verdict.claim} when {shown}: proved")
     return "\n".join(lines), verdict.outcome is Outcome.PROVED
+
+
+def _in_training_code(optimizer: Optimizer) -> list[str]:
+    """As a list, so that there is no empty section."""
+    found = list(training_code(optimizer))
+    return [_section("In training code", (f"  {line}" for line in found))] if found else []
 
 
 def _section(title: str, lines: Iterator[str]) -> str:

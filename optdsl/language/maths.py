@@ -34,6 +34,7 @@ class Style:
     def name(self, name: str, index: str = "") -> str:
         stem = name.rstrip("0123456789")
         digits = name[len(stem) :]
+        stem = stem.removesuffix("_") or stem  # t_0 is t₀
         if not self.latex:
             return _GREEK.get(stem, stem) + (digits + index).translate(_SUBSCRIPT)
         hat = next((hat for hat in _HATS if stem.endswith(hat) and len(stem) > len(hat)), None)

@@ -36,7 +36,7 @@ def as_syntax(expr: Expr) -> syntax.Expr:
 
 
 def as_definition(optimizer: Optimizer) -> syntax.Definition:
-    """States and lines; nothing else of an optimizer is mathematics."""
+    """States and lines."""
     states = (syntax.StateDecl(each.name, 0, _initial(each.initial), None) for each in optimizer.states)
     lines = (line for each in optimizer.lines for line in _lines(each))
     return syntax.Definition(syntax.Kind.OPTIMIZER, optimizer.name, (), (*states, *lines))

@@ -221,7 +221,7 @@ def test_state_dict_moves_both_ways(case: Case) -> None:
 
 
 # What says how a step runs, not what it computes: the runtime's business.
-NOT_IN_SPECS = {"maximize", "foreach", "fused", "capturable", "differentiable"}
+NOT_IN_SPECS = {"torch_options", "maximize", "foreach", "fused", "capturable", "differentiable"}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.options], ids=str)

@@ -29,16 +29,20 @@ def misaligned(x: Tensor) -> Tensor:
     return y.copy_(x)
 
 
+DTYPES = [torch.float32, torch.bfloat16, torch.complex64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("gradient", LAYOUTS)
 @pytest.mark.parametrize("parameter", LAYOUTS)
-def test_layouts(parameter: str, gradient: str) -> None:
+def test_layouts(parameter: str, gradient: str, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
-    start = torch.randn(3, 4, 2, 5, generator=generator)
+    start = torch.randn(3, 4, 2, 5, generator=generator, dtype=dtype)
     p, q = nn.Parameter(LAYOUTS[parameter](start)), nn.Parameter(start.clone())
     a, b = Adam([p], lr=0.1, amsgrad=True), Adam([q], lr=0.1, amsgrad=True)
     strides = p.stride()
     for _ in range(3):
-        g = torch.randn(3, 4, 2, 5, generator=generator)
+        g = torch.randn(3, 4, 2, 5, generator=generator, dtype=dtype)
         p.grad, q.grad = LAYOUTS[gradient](g), g
         a.step()
         b.step()
@@ -46,6 +50,44 @@ def test_layouts(parameter: str, gradient: str) -> None:
     assert torch.equal(p, q)
     for key, value in b.state[q].items():
         assert torch.equal(a.state[p][key], value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_sixteen_bits_are_float32_rounded_after_each_step(dtype: torch.dtype) -> None:
+    """Against float32 parameters that are rounded by hand; the state is never rounded."""
+    start = torch.randn(40, generator=torch.Generator().manual_seed(0)).to(dtype)
+    p, q = nn.Parameter(start.clone()), nn.Parameter(start.float())
+    a, b = Adam([p], lr=0.1, amsgrad=True), Adam([q], lr=0.1, amsgrad=True)
+    for step in range(5):
+        p.grad = torch.randn(40, generator=torch.Generator().manual_seed(step)).to(dtype)
+        q.grad = p.grad.float()
+        a.step()
+        b.step()
+        q.data = q.data.to(dtype).float()
+        assert torch.equal(p.float(), q)
+    for key, value in b.state[q].items():
+        assert a.state[p][key].dtype == torch.float32
+        assert torch.equal(a.state[p][key], value)
+
+
+@pytest.mark.parametrize("conjugated", [False, True])
+def test_complex_numbers_are_pairs(conjugated: bool) -> None:
+    """As torch has it: `view_as_real` of everything, so that both parts have a second moment of their own."""
+    start = torch.randn(6, generator=torch.Generator().manual_seed(0), dtype=torch.complex128)
+    p, q = nn.Parameter(start.clone()), nn.Parameter(torch.view_as_real(start.clone()))
+    other = nn.Parameter(start.clone())
+    a, b, c = Adam([p], lr=0.1), Adam([q], lr=0.1), torch.optim.Adam([other], lr=0.1)
+    for step in range(5):
+        g = torch.randn(6, generator=torch.Generator().manual_seed(step), dtype=torch.complex128)
+        p.grad = g.clone().conj() if conjugated else g.clone()
+        q.grad = torch.view_as_real(p.grad.resolve_conj())
+        other.grad = p.grad.resolve_conj()
+        for opt in (a, b, c):
+            opt.step()
+    assert torch.equal(torch.view_as_real(p.detach()), q.detach())
+    assert torch.equal(torch.view_as_real(a.state[p]["exp_avg_sq"]), b.state[q]["exp_avg_sq"])
+    torch.testing.assert_close(p, other, rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(a.state[p]["exp_avg_sq"], c.state[other]["exp_avg_sq"], rtol=1e-13, atol=1e-15)
 
 
 def test_state_in_another_layout_than_its_parameter() -> None:
@@ -108,21 +150,15 @@ def _sparse(p: nn.Parameter, good: nn.Parameter) -> None:
     p.grad = torch.ones(4).to_sparse()
 
 
-def _half(p: nn.Parameter, good: nn.Parameter) -> None:
+def _eighth(p: nn.Parameter, good: nn.Parameter) -> None:
     p.grad = None
-    p.data = p.data.half()
-    p.grad = torch.ones(4, dtype=torch.float16)
+    p.data = p.data.to(torch.float8_e4m3fn)
+    p.grad = torch.ones(4).to(torch.float8_e4m3fn)
 
 
-def _bfloat16(p: nn.Parameter, good: nn.Parameter) -> None:
+def _conjugated(p: nn.Parameter, good: nn.Parameter) -> None:
     p.grad = None
-    p.data = p.data.bfloat16()
-    p.grad = torch.ones(4, dtype=torch.bfloat16)
-
-
-def _complex(p: nn.Parameter, good: nn.Parameter) -> None:
-    p.grad = None
-    p.data = p.data.to(torch.complex64)
+    p.data = p.data.to(torch.complex64).conj()
     p.grad = torch.ones(4, dtype=torch.complex64)
 
 
@@ -147,9 +183,12 @@ def _partly_shared(p: nn.Parameter, good: nn.Parameter) -> None:
 
 REFUSED: list[Any] = [
     (_sparse, RuntimeError, "the gradient of parameter 1 of group 0 is sparse"),
-    (_half, TypeError, "parameter 1 of group 0 is float16, and only float32 and float64"),
-    (_bfloat16, TypeError, "parameter 1 of group 0 is bfloat16"),
-    (_complex, TypeError, "parameter 1 of group 0 is complex"),
+    (
+        _eighth,
+        TypeError,
+        "parameter 1 of group 0 is float8_e4m3fn, and only .* can be updated; keep .* float32",
+    ),
+    (_conjugated, TypeError, r"parameter 1 of group 0 is complex and conjugated; call resolve_conj\(\)"),
     (_expanded, RuntimeError, r"elements that share memory.*clone\(\)"),
     (_windows, RuntimeError, r"elements that share memory.*clone\(\)"),
     (_shared, RuntimeError, "parameter 0 of group 0 and parameter 1 of group 0 share memory"),

@@ -259,7 +259,10 @@ def class_text(optimizer: Optimizer, base: str, *, comments: bool) -> str:
     arguments = options(optimizer)
     doc = docstring(optimizer, arguments, base) if comments else [f'    """{optimizer.name}, fused."""']
     signature = [f"        {option.name}: {option.annotation} = {option.default}," for option in arguments]
-    pairs = ", ".join(f'"{option.name}": {option.name}' for option in arguments)
+    pairs = [f'"{name}": {name}' for name in (*(option.name for option in arguments), "maximize")]
+    torch = base == "FusedOptimizer"
+    if torch:
+        pairs.append("**torch_options")
     return "\n".join(
         [
             f"class {optimizer.name}({base}):",
@@ -273,8 +276,9 @@ def class_text(optimizer: Optimizer, base: str, *, comments: bool) -> str:
             *signature,
             "        *,",
             "        maximize: bool = False,",
+            *(["        **torch_options: Any,"] if torch else []),
             "    ) -> None:",
-            f'        super().__init__(params, {{{pairs}{", " if pairs else ""}"maximize": maximize}})',
+            f"        super().__init__(params, {{{', '.join(pairs)}}})",
         ]
     )
 
@@ -285,7 +289,8 @@ def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[
     match base:
         case "FusedOptimizer":
             text += [
-                "params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU."
+                "params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;",
+                "those of 16 bits have float32 state.",
             ]
         case "ArrayOptimizer":
             text += [
@@ -301,6 +306,11 @@ def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[
             domains = ", ".join(str(hyper.domain) for hyper in option.hypers)
             text.append(f"{option.name}: in {domains}, {option.default} by default")
     text.append("maximize: whether to climb instead")
+    if base == "FusedOptimizer":
+        text += [
+            "torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;",
+            "    fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel",
+        ]
     if optimizer.states:
         text += [
             "",

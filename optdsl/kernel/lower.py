@@ -15,7 +15,7 @@ What is decided here:
 - `x^2`, `x^3` and `x^4` are products, `x^0.5` a square root and `x^-1` a division: IEEE rounds each of
   them at least as well as any `pow`, and only they vectorise. Every other power is `pow`.
 - The gradient and the inputs are multiplied by `direction`, which is +1, or -1 to maximize: exact either
-  way.
+  way. Where the loss was scaled (a power of 2, nearly always) it is divided by that.
 Not done here: hoisting, folding, common subexpressions, what a pass does not need (see `passes`).
 """
 

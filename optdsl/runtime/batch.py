@@ -25,7 +25,7 @@ class Batch:
                                    reduces, the elements of the tensor, of all, and a column for each
                                    total; with these R = T, in order
     t              (R,)   float64  the step that is being taken, from 1
-    direction      (R,)   float64  +1, or -1 to maximize
+    direction      (R,)   float64  +1, or -1 to maximize; divided by the scale of the loss, if it was scaled
     scalar_states  (R, K) float64  old values on entry, new values on return
     dims           (T, 2) int64    rows and columns of a tensor's matrices, for what reduces over them: two
                                    more counts stand before the totals, and buffers of states with a value

@@ -2,6 +2,9 @@
 
 In: tensors and the words for them. Out: nothing, or `TypeError` (a kind of tensor), `ValueError` (a
 shape) or `RuntimeError` (memory), each one sentence. Only looks, never writes.
+
+Kernels take float32 and float64. What else there is is shown to them as one of these: complex numbers as
+pairs (`as_real`), float16 and bfloat16 as float32 copies; the state of the latter is float32 (`kept_in`).
 """
 
 import torch
@@ -11,16 +14,39 @@ from optdsl.runtime.memory import Memory
 
 DTYPES = (torch.float32, torch.float64)
 
+COMPUTED_IN = {
+    torch.float32: torch.float32,
+    torch.float64: torch.float64,
+    torch.float16: torch.float32,
+    torch.bfloat16: torch.float32,
+    torch.complex64: torch.float32,
+    torch.complex128: torch.float64,
+}
+"""Dtypes of parameters, and what their elements are to a kernel."""
 
-def check_parameter(p: Tensor, what: str) -> None:
-    if p.is_complex():
-        raise TypeError(f"{what} is complex, which is not supported; optimize torch.view_as_real of it")
+
+def as_real(x: Tensor) -> Tensor:
+    """The tensor, or the pairs of numbers that it consists of: its own memory, unless it is conjugated."""
+    return torch.view_as_real(x.detach().resolve_conj()) if x.is_complex() else x
+
+
+def kept_in(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of the state of a parameter."""
+    return dtype if dtype.is_complex else COMPUTED_IN.get(dtype, dtype)
+
+
+def check_parameter(p: Tensor, what: str, *, by_rows: bool = False) -> None:
+    """`by_rows`: the optimizer goes through rows and columns, or has a rule for each rank."""
     _check_kind(p, what, "move the model with .cpu()")
-    if p.dtype not in DTYPES:
+    if p.dtype not in COMPUTED_IN:
         raise TypeError(
-            f"{what} is {_name(p.dtype)}, and only float32 and float64 parameters can be updated; "
+            f"{what} is {_name(p.dtype)}, and only floating-point and complex parameters can be updated; "
             "keep the parameters in float32, for example with model.float(), and use torch.autocast"
         )
+    if p.is_complex() and (by_rows or p.is_conj()):
+        why = "and this optimizer goes by rows and columns" if by_rows else "and conjugated"
+        fix = "optimize torch.view_as_real of it" if by_rows else "call resolve_conj() on it"
+        raise TypeError(f"{what} is complex {why}; {fix}")
     if memory_of(p).overlaps_itself:
         raise RuntimeError(f"{what} has elements that share memory (is it expanded?); clone() it")
 
@@ -62,8 +88,11 @@ def check_state(s: object, p: Tensor, shape: tuple[int, ...], what: str) -> Tens
     if s.layout != torch.strided:
         raise TypeError(f"{what} is sparse; convert it with .to_dense()")
     _check_kind(s, what, "move it with .cpu()")
-    if s.dtype != p.dtype:
-        raise TypeError(f"{what} is {_name(s.dtype)} and the parameter {_name(p.dtype)}; convert the state")
+    if s.dtype != kept_in(p.dtype):
+        raise TypeError(
+            f"{what} is {_name(s.dtype)} and the parameter {_name(p.dtype)}; "
+            f"convert the state to {_name(kept_in(p.dtype))}"
+        )
     if s.shape != shape:
         wanted = f"the parameter {shape}" if shape == p.shape else f"should have {shape}"
         raise ValueError(f"{what} has shape {tuple(s.shape)} and {wanted}; clear the state")
@@ -92,6 +121,6 @@ def memory_of(x: Tensor, what: str = "") -> Memory:
 
 def fits(x: Tensor, model: Tensor) -> bool:
     """Whether `x` lies in memory as the dense `model` of the same shape does, and is aligned."""
-    if x.is_neg() or x.data_ptr() % x.element_size():
+    if x.dtype != model.dtype or x.is_neg() or x.data_ptr() % x.element_size():
         return False
     return x.stride() == model.stride() or (x.is_contiguous() and model.is_contiguous())

@@ -5,8 +5,8 @@ are at each step. Out: parameters and state, updated in place, under torch's key
 move between these classes and torch's own. A step is all or nothing: everything is looked at, and
 compiled, before the first write.
 
-Supported: dense float32 and float64 tensors on the CPU, of any strides. NOT done: other devices and
-dtypes, complex numbers, sparse gradients, gradients through a step.
+Supported: dense tensors on the CPU, of any strides: float32, float64, complex (as pairs), float16 and
+bfloat16 (with float32 state). NOT done: other devices, sparse gradients, gradients through a step.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,15 +14,16 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, overload
 
 import torch
-from torch import Tensor
 
 from optdsl.runtime.hypers import defaults_of, read_variant
 from optdsl.runtime.inputs import arrays, numbers, unread
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout
 from optdsl.runtime.thread_pool import chosen_thread_count
+from optdsl.runtime.torch_load import keep_dtypes, kept
 from optdsl.runtime.torch_plan import Plan
 from optdsl.runtime.torch_query import at_query_point
-from optdsl.runtime.torch_state import carried_options, check_group, check_loaded_state
+from optdsl.runtime.torch_scaling import loss_scale
+from optdsl.runtime.torch_state import carried_options, check_group, check_loaded_state, check_torch_options
 from optdsl.runtime.torch_view import Saved, restore, show
 from optdsl.runtime.views import known_view, refuse_while_shown
 
@@ -42,9 +43,19 @@ class FusedOptimizer(torch.optim.Optimizer):
     _shown: Saved | None = None  # what the parameters are, while they show a view of them
 
     def __init__(self, params: Iterable[Any], options: dict[str, Any]) -> None:
-        defaults = {**carried_options(self.layout), "maximize": False, **defaults_of(self.layout), **options}
+        known = {**carried_options(self.layout), "maximize": False, **defaults_of(self.layout)}
+        check_torch_options(type(self).__name__, known, options)
+        defaults = {**known, **options}
         check_group(self.layout, defaults)
         super().__init__(params, defaults)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Where `torch.amp.GradScaler` looks: whether a step divides by the scale, and leaves out overflows.
+
+        As with torch's own classes, `fused=True` says so. Without it the scaler does both before the step.
+        """
+        return bool(self.defaults["fused"]) and not self.layout.inputs
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's; options out of their domain are refused, and the group is not added."""
@@ -91,11 +102,12 @@ class FusedOptimizer(torch.optim.Optimizer):
                 loss = shown = closure()
         if given["loss"] is None:
             given["loss"] = loss
-        with torch.no_grad():
-            self._update(numbers(self.layout, given), arrays(self.layout, given))
+        if (scale := loss_scale(self)) is not None:
+            with torch.no_grad():
+                self._update(numbers(self.layout, given), arrays(self.layout, given), scale)
         return shown
 
-    def _update(self, scalars: tuple[float, ...], inputs: dict[str, Any]) -> None:
+    def _update(self, scalars: tuple[float, ...], inputs: dict[str, Any], scale: float) -> None:
         groups, state, layout = self.param_groups, self.state, self.layout
         parameters = [p for group in groups for p in group["params"]]
         gradients = [p.grad for p in parameters]
@@ -105,12 +117,12 @@ class FusedOptimizer(torch.optim.Optimizer):
         if plan is None or not plan.holds(options, parameters, state, gradients):
             self._plan = None
             plan = Plan.build(layout, groups, options, state, gradients)
-            plan.gather(options, scalars)
+            plan.gather(options, scalars, scale)
             plan.place_inputs(inputs)
             plan.commit(state)
             self._plan = plan
         else:
-            plan.gather(options, scalars)
+            plan.gather(options, scalars, scale)
             plan.place_inputs(inputs)
         plan.run(threads)
 
@@ -154,18 +166,20 @@ class FusedOptimizer(torch.optim.Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over options and state, also from torch's own class.
 
-        Tensors are copied, so that the optimizer which they came from may go on. Raises `ValueError` for
-        options that would change the maths unseen or state that is not whole; then nothing is loaded.
+        Tensors are copied, so that the optimizer which they came from may go on; the state of float16 and
+        bfloat16 parameters is kept in float32. Raises `ValueError` for options that would change the maths
+        unseen or state that is not whole; then nothing is loaded.
         """
         refuse_while_shown(self.layout, self._shown is not None, "nothing is loaded")
-        state = {
-            key: {name: x.clone() if isinstance(x, Tensor) else x for name, x in entry.items()}
-            for key, entry in state_dict["state"].items()
-        }
-        super().load_state_dict({**state_dict, "state": state})
+        last = self.register_load_state_dict_pre_hook(keep_dtypes)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            last.remove()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         defaults = {**carried_options(self.layout), "maximize": False, **defaults_of(self.layout)}
+        state = {**state, "state": kept(self.layout, state["state"])}
         for number, group in enumerate(state["param_groups"]):
             for key, value in defaults.items():
                 group.setdefault(key, value)

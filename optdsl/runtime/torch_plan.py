@@ -2,7 +2,8 @@
 
 In: the groups, gradients and state of an optimizer. Out: tables of addresses, checked: nothing in a plan
 overlaps, everything has the layout and dtype that the kernels take. What does not (a view with gaps, a
-gradient in another order, one that lies in a parameter) is worked on as a copy.
+gradient in another order, one that lies in a parameter, float16 and bfloat16) is worked on as a copy, which
+is rounded to the parameter's dtype at the end of each step. Complex numbers are pairs of real ones.
 
 `Plan.build` is slow and checks everything; `Plan.holds` is what makes a step over hundreds of small
 tensors fast: it asks each tensor for its address, and parameters and gradients for their sizes and
@@ -24,11 +25,20 @@ from optdsl.runtime.hypers import Options
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout, Variant, dims
 from optdsl.runtime.memory import Memory, Written
 from optdsl.runtime.table import Table, reduce_tables
-from optdsl.runtime.torch_checks import check_gradient, check_input, check_parameter, fits, memory_of
+from optdsl.runtime.torch_checks import (
+    COMPUTED_IN,
+    as_real,
+    check_gradient,
+    check_input,
+    check_parameter,
+    fits,
+    memory_of,
+)
 from optdsl.runtime.torch_state import STEP, ParameterState, complete_state
 
 Groups = Sequence[dict[str, Any]]
 _pointer, _numel, _negative, _contiguous = Tensor.data_ptr, Tensor.numel, Tensor.is_neg, Tensor.is_contiguous
+_conjugated = Tensor.is_conj
 _dtype = attrgetter("dtype")
 
 
@@ -117,13 +127,13 @@ class Plan:
                 if (g := next(gradient)) is None:
                     continue
                 what = _words(group, number, position)
-                check_parameter(p, what)
+                chosen = variant.moving(p.dim()) if for_query else variant.of_rank(p.dim())
+                assert chosen is not None  # only what moves is in a plan for a query
+                check_parameter(p, what, by_rows=variant.below is not None or bool(chosen.reduced))
                 moves = for_query or for_view
                 if not moves:
                     check_gradient(g, p, what)
                 own = state.get(p, {})  # which makes no entry
-                chosen = variant.moving(p.dim()) if for_query else variant.of_rank(p.dim())
-                assert chosen is not None  # only what moves is in a plan for a query
                 complete = complete_state(layout, chosen, p, own, hypers, what)
                 members.append(Member(p, None if moves else g, number, what, chosen, complete))
         missing = [g is None for g in gradients]
@@ -135,7 +145,8 @@ class Plan:
         in_the_way = self._gradients_in_the_way(self.gradient_pointers, range(len(self.members)))
         by_kind: dict[tuple[int, torch.dtype], list[int]] = {}
         for index, member in enumerate(self.members):
-            by_kind.setdefault((id(member.variant), member.p.dtype), []).append(index)
+            dtype = COMPUTED_IN[member.p.dtype]
+            by_kind.setdefault((id(member.variant), dtype), []).append(index)
         for indices in by_kind.values():
             self.parts.append(self._part(indices, in_the_way))
         # Gradients that the tables point to directly: all others are copied every step.
@@ -166,24 +177,24 @@ class Plan:
         return {indices[i] for i in np.flatnonzero(touched).tolist()}
 
     def _part(self, indices: list[int], in_the_way: set[int]) -> Part:
-        variant, dtype = self.members[indices[0]].variant, self.members[indices[0]].p.dtype
+        variant = self.members[indices[0]].variant
+        single = COMPUTED_IN[self.members[indices[0]].p.dtype] == torch.float32
         addresses = np.zeros((len(indices), len(variant.buffers)), np.uint64)
         numbers_at = np.zeros((len(indices), 1 + len(variant.scalar_states)), np.uint64)
         widths = np.zeros_like(numbers_at, np.int64)
         for row, index in enumerate(indices):
             member = self.members[index]
-            model = self._models[index] = self._model(member.p, by_rows=bool(variant.reduced))
+            model = self._models[index] = self._model(as_real(member.p), by_rows=bool(variant.reduced))
             addresses[row, 0] = model.data_ptr()
             addresses[row, 1] = self._gradient_address(index, model, index in in_the_way)
             for column, (spec, state) in enumerate(
                 zip(variant.states, member.state.elements, strict=True), 2
             ):
                 like = state.detach().contiguous() if spec.per else model
-                addresses[row, column] = self._place(state, like).data_ptr()
+                addresses[row, column] = self._place(as_real(state), like).data_ptr()
             for column, number in enumerate(member.state.numbers):
                 if number is not None:
                     numbers_at[row, column], widths[row, column] = number.data_ptr(), number.element_size()
-        single = dtype == torch.float32
         table = Table(
             variant=variant,
             pair=variant.float32 if single else variant.float64,
@@ -192,7 +203,7 @@ class Plan:
             dims=np.array([dims(self.members[i].p.shape) for i in indices], np.int64),
             views=variant.views_of(single=single),
             addresses=addresses,
-            sizes=np.array([self.members[i].p.numel() for i in indices], np.int64),
+            sizes=np.array([self._models[i].numel() for i in indices], np.int64),
             numbers_at=numbers_at,
             widths=widths,
             times=np.array([self.members[i].state.t for i in indices]),
@@ -207,12 +218,13 @@ class Plan:
 
         `by_rows`: the rows in memory have to be those of the tensor, whatever the order of its strides.
         """
+        dtype = COMPUTED_IN[p.dtype]
         if by_rows:
-            like = torch.empty(p.shape, dtype=p.dtype)
-            return p if fits(p, p) and p.is_contiguous() else self._copy(p, like)
-        if memory_of(p).dense and fits(p, p):
+            like = torch.empty(p.shape, dtype=dtype)
+            return p if fits(p, like) else self._copy(p, like)
+        if p.dtype == dtype and memory_of(p).dense and fits(p, p):
             return p
-        return self._copy(p, torch.empty_like(p, memory_format=torch.preserve_format))
+        return self._copy(p, torch.empty_like(p, dtype=dtype, memory_format=torch.preserve_format))
 
     def _place(self, state: Tensor, model: Tensor) -> Tensor:
         return state if fits(state, model) else self._copy(state, torch.empty_like(model))
@@ -225,7 +237,7 @@ class Plan:
         g = self.members[index].g
         if g is None:
             return model.data_ptr()  # a query does not read it
-        if not in_the_way and fits(g, model):
+        if not in_the_way and not g.is_conj() and fits(as_real(g), model):
             return g.data_ptr()
         self._gradient_copies[index] = torch.empty_like(model).detach()
         return self._gradient_copies[index].data_ptr()
@@ -281,7 +293,9 @@ class Plan:
         if not self._gradient_layouts.hold(gradients):
             return False
         if not _same(gradients, self.gradients) and (
-            list(map(_dtype, gradients)) != self._dtypes or any(map(_negative, gradients))
+            list(map(_dtype, gradients)) != self._dtypes
+            or any(map(_negative, gradients))
+            or any(map(_conjugated, gradients))
         ):
             return False
         pointers = list(map(_pointer, gradients))
@@ -303,12 +317,12 @@ class Plan:
             part.table.addresses[moved, 1] = addresses[part.members[moved]]
         return True
 
-    def gather(self, options: Sequence[Options], numbers: tuple[float, ...]) -> None:
+    def gather(self, options: Sequence[Options], numbers: tuple[float, ...], scale: float = 1.0) -> None:
         """This step's rows, from the groups, the inputs of one number, the counters and the scalar states;
-        compiles if need be.
+        compiles if need be. The gradients are divided by `scale`.
         """
         hypers = np.array([(*option.hypers, *numbers) for option in options]).reshape(len(options), -1)
-        direction = np.array([option.direction for option in options])
+        direction = np.array([option.direction / scale for option in options])
         for part in self.parts:
             part.table.compile()
             part.table.gather(hypers, direction)
@@ -330,7 +344,7 @@ class Plan:
     def _input(self, name: str, index: int, found: object) -> int:
         member, model = self.members[index], self._models[index]
         word = "first gradient" if name == FIRST_GRADIENT else name
-        x = check_input(found, member.p, f"the {word} of {member.what}")
+        x = as_real(check_input(found, member.p, f"the {word} of {member.what}"))
         start, end = (np.array([at], np.int64) for at in (x.data_ptr(), memory_of(x).end))
         if not fits(x, model) or self.written.touches(start, end)[0]:
             x = torch.empty_like(model).copy_(x)
@@ -341,7 +355,7 @@ class Plan:
         for tensor, copy in self._copies:
             copy.copy_(tensor)
         for index, copy in self._gradient_copies.items():
-            copy.copy_(self.gradients[index])
+            copy.copy_(as_real(self.gradients[index]))
 
     def store_copies(self) -> None:
         for tensor, copy in self._copies:

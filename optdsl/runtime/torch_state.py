@@ -16,7 +16,7 @@ from torch import Tensor
 
 from optdsl.runtime.hypers import Options, read_options
 from optdsl.runtime.layout import THETA_0, Layout, State, Variant
-from optdsl.runtime.torch_checks import DTYPES, check_state
+from optdsl.runtime.torch_checks import DTYPES, as_real, check_state, kept_in
 
 STEP = "step"
 
@@ -58,6 +58,27 @@ def _carried(name: str) -> dict[str, Any]:
 def carried_options(layout: Layout) -> dict[str, Any]:
     """What groups hold beyond the spec's own options."""
     return _carried(layout.name)
+
+
+def check_torch_options(name: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Raises `TypeError` for an option that nobody knows, and `RuntimeError` for two that exclude each other.
+
+    Messages are Python's and torch's own.
+    """
+    for key in options:
+        if key not in known:
+            raise TypeError(f"{name}.__init__() got an unexpected keyword argument {key!r}")
+    if options.get("fused"):
+        if options.get("differentiable"):
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if options.get("foreach"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+
+
+def number_keys(layout: Layout) -> frozenset[str]:
+    """The keys of scalar states: what is one number for each parameter, beside the counter."""
+    variants = [each for own in layout.variants.values() for each in (own, own.below) if each is not None]
+    return frozenset(spec.key for each in variants for spec in each.scalar_states)
 
 
 def check_group(layout: Layout, group: Mapping[str, Any]) -> Options:
@@ -175,15 +196,16 @@ def _initial_value(layout: Layout, spec: State, hypers: tuple[float, ...]) -> fl
 
 
 def _initial(layout: Layout, spec: State, p: Tensor, hypers: tuple[float, ...]) -> Tensor:
+    dtype = kept_in(p.dtype)
     if spec.initial == THETA_0:
-        return p.detach().clone(memory_format=torch.preserve_format)
+        return p.detach().to(dtype, copy=True, memory_format=torch.preserve_format)
     value = _initial_value(layout, spec, hypers)
-    model = p.detach()
     if spec.per:
-        return torch.full(spec.shape(tuple(p.shape)), value, dtype=p.dtype)
-    if value == 0.0:
-        return torch.zeros_like(model, memory_format=torch.preserve_format)
-    return torch.full_like(model, value, memory_format=torch.preserve_format)
+        return torch.full(spec.shape(tuple(p.shape)), value, dtype=dtype)
+    made = torch.zeros_like(p.detach(), dtype=dtype, memory_format=torch.preserve_format)
+    if value != 0.0:
+        as_real(made).fill_(value)  # of complex numbers both parts, as torch does
+    return made
 
 
 def _number(value: Any, key: str, new: dict[str, Any], what: str, *, exact: bool = False) -> Tensor:

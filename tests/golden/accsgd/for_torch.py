@@ -157,7 +157,8 @@ class AccSGD(FusedOptimizer):
     """Kidambi, Netrapalli, Jain & Kakade, "On the insufficiency of existing momentum schemes for Stochastic
     Optimization", ICLR 2018, Algorithm 1; Jain et al., "Accelerating Stochastic Gradient Descent", COLT 2018.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     kappa: in [1, inf), 1000.0 by default
@@ -165,6 +166,8 @@ class AccSGD(FusedOptimizer):
     constant: in (0, 1], 0.7 by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: momentum_buffer.
 
@@ -183,5 +186,6 @@ class AccSGD(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "kappa": kappa, "xi": xi, "constant": constant, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "kappa": kappa, "xi": xi, "constant": constant, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

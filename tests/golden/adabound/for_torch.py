@@ -309,7 +309,8 @@ class AdaBound(FusedOptimizer):
     """Luo, Xiong, Liu & Sun, "Adaptive Gradient Methods with Dynamic Bound of Learning Rate", ICLR 2019,
     Algorithm 2, as the authors' code runs it (github.com/Luolc/AdaBound), which is what the experiments used.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -319,6 +320,8 @@ class AdaBound(FusedOptimizer):
     weight_decay: in [0, inf), 0.0 by default
     amsbound: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq, max_exp_avg_sq.
 
@@ -339,5 +342,6 @@ class AdaBound(FusedOptimizer):
         amsbound: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "final_lr": final_lr, "gamma": gamma, "eps": eps, "weight_decay": weight_decay, "amsbound": amsbound, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "final_lr": final_lr, "gamma": gamma, "eps": eps, "weight_decay": weight_decay, "amsbound": amsbound, "maximize": maximize, **torch_options})

@@ -221,7 +221,8 @@ class Adagrad(FusedOptimizer):
     """Duchi, Hazan & Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization",
     JMLR 2011, the diagonal form.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     lr_decay: in [0, inf), 0.0 by default
@@ -230,6 +231,8 @@ class Adagrad(FusedOptimizer):
     eps: in (0, inf), 1e-10 by default
     eps_in_sqrt: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: sum.
 
@@ -249,5 +252,6 @@ class Adagrad(FusedOptimizer):
         eps_in_sqrt: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "initial_accumulator_value": initial_accumulator_value, "eps": eps, "eps_in_sqrt": eps_in_sqrt, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "initial_accumulator_value": initial_accumulator_value, "eps": eps, "eps_in_sqrt": eps_in_sqrt, "maximize": maximize, **torch_options})

@@ -217,7 +217,8 @@ class AdamC(FusedOptimizer):
     """Defazio, "Why Gradients Rapidly Increase Near the End of Training", arXiv:2506.02285, 2025, Algorithm 1
     (AdamC).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -225,6 +226,8 @@ class AdamC(FusedOptimizer):
     weight_decay: in [0, inf), 0.01 by default
     max_lr: in (0, inf), 0.001 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq.
 
@@ -243,5 +246,6 @@ class AdamC(FusedOptimizer):
         max_lr: float = 0.001,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "max_lr": max_lr, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "max_lr": max_lr, "maximize": maximize, **torch_options})

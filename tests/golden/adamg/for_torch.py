@@ -254,7 +254,8 @@ class AdamG(FusedOptimizer):
     """Pan, Yang, Ding & Xu, "Towards Stability of Parameter-free Optimization", arXiv:2405.04376, 2024,
     Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     betas: in [0, 1), [0, 1), [0, 1), (0.95, 0.999, 0.95) by default
@@ -263,6 +264,8 @@ class AdamG(FusedOptimizer):
     weight_decay: in [0, inf), 0.0 by default
     eps: in (0, inf), 1e-08 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: m, v, r.
 
@@ -282,5 +285,6 @@ class AdamG(FusedOptimizer):
         eps: float = 1e-08,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "p": p, "q": q, "weight_decay": weight_decay, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "p": p, "q": q, "weight_decay": weight_decay, "eps": eps, "maximize": maximize, **torch_options})

@@ -512,7 +512,8 @@ class Adan(FusedOptimizer):
     """Xie, Zhou, Li, Lin & Yan, "Adan: Adaptive Nesterov Momentum Algorithm for Faster Optimizing Deep Models",
     IEEE TPAMI 2024 (arXiv:2208.06677), Algorithm 1, with the betas of the authors' code: 1 - the paper's.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), [0, 1), (0.98, 0.92, 0.99) by default
@@ -521,6 +522,8 @@ class Adan(FusedOptimizer):
     eps_root: in [0, inf), 0.0 by default
     no_prox: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_diff, exp_avg_sq, previous_grad.
 
@@ -540,5 +543,6 @@ class Adan(FusedOptimizer):
         no_prox: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "eps_root": eps_root, "no_prox": no_prox, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "eps_root": eps_root, "no_prox": no_prox, "maximize": maximize, **torch_options})

@@ -289,7 +289,8 @@ class AdaNorm(FusedOptimizer):
     """Dubey, Singh & Chaudhuri, "AdaNorm: Adaptive Gradient Norm Correction based Optimizer for CNNs", WACV 2023,
     Algorithm 2 (AdamNorm).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -297,6 +298,8 @@ class AdaNorm(FusedOptimizer):
     eps: in (0, inf), 1e-08 by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_grad_norm, exp_avg, exp_avg_var.
 
@@ -315,5 +318,6 @@ class AdaNorm(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "r": r, "eps": eps, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "r": r, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

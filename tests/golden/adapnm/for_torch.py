@@ -356,7 +356,8 @@ class AdaPNM(FusedOptimizer):
     """Xie, Yuan, Zhu & Sugiyama, "Positive-Negative Momentum: Manipulating Stochastic Gradient Noise to Improve
     Generalization", ICML 2021 (AdaPNM).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), [0, inf), (0.9, 0.999, 1.0) by default
@@ -364,6 +365,8 @@ class AdaPNM(FusedOptimizer):
     eps: in (0, inf), 1e-08 by default
     ams_bound: switch, True by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: a, b, exp_avg_sq, max_exp_avg_sq.
 
@@ -382,5 +385,6 @@ class AdaPNM(FusedOptimizer):
         ams_bound: bool = True,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps, "ams_bound": ams_bound, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps, "ams_bound": ams_bound, "maximize": maximize, **torch_options})

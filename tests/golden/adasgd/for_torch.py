@@ -225,12 +225,15 @@ LAYOUT = Layout(
 class AdaSGD(FusedOptimizer):
     """Wang & Wiens, "AdaSGD: Bridging the gap between SGD and Adam", arXiv:2006.16541, 2020, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
     eps: in (0, inf), 1e-08 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: momentum_buffer, exp_avg_sq.
 
@@ -247,5 +250,6 @@ class AdaSGD(FusedOptimizer):
         eps: float = 1e-08,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize, **torch_options})

@@ -187,12 +187,15 @@ class AdaSmooth(FusedOptimizer):
     """Lu, "AdaSmooth: An Adaptive Learning Rate Method based on Effective Ratio", arXiv:2204.00825, 2022,
     Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.5, 0.99) by default
     eps: in (0, inf), 1e-06 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: prev_param, s, n, exp_avg_sq.
 
@@ -209,5 +212,6 @@ class AdaSmooth(FusedOptimizer):
         eps: float = 1e-06,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize, **torch_options})

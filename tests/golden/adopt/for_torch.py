@@ -483,7 +483,8 @@ class ADOPT(FusedOptimizer):
     """Taniguchi, Harada, Minegishi, Oshima, Jeong, Nagahara, Iiyama, Suzuki, Iwasawa & Matsuo, "ADOPT: Modified
     Adam Can Converge with Any beta2 with the Optimal Rate", NeurIPS 2024, Algorithm 2.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.9999) by default
@@ -491,6 +492,8 @@ class ADOPT(FusedOptimizer):
     clipping: switch, True by default
     nesterov: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq.
 
@@ -509,5 +512,6 @@ class ADOPT(FusedOptimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "clipping": clipping, "nesterov": nesterov, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "clipping": clipping, "nesterov": nesterov, "maximize": maximize, **torch_options})

@@ -605,7 +605,8 @@ LAYOUT = Layout(
 class AMSGrad(FusedOptimizer):
     """Reddi, Kale & Kumar, "On the Convergence of Adam and Beyond", ICLR 2018, Algorithm 2.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -613,6 +614,8 @@ class AMSGrad(FusedOptimizer):
     bias_correction_mu: switch, False by default
     bias_correction_nu: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq, max_exp_avg_sq.
 
@@ -631,5 +634,6 @@ class AMSGrad(FusedOptimizer):
         bias_correction_nu: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "bias_correction_mu": bias_correction_mu, "bias_correction_nu": bias_correction_nu, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "bias_correction_mu": bias_correction_mu, "bias_correction_nu": bias_correction_nu, "maximize": maximize, **torch_options})

@@ -200,7 +200,8 @@ class ASGD(FusedOptimizer):
     with the rates of Xu, "Towards Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient
     Descent", 2011.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     lambd: in [0, inf), 0.0001 by default
@@ -208,6 +209,8 @@ class ASGD(FusedOptimizer):
     t0: in [0, inf), 1000000.0 by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: eta, mu, ax.
 
@@ -228,5 +231,6 @@ class ASGD(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "lambd": lambd, "alpha": alpha, "t0": t0, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

@@ -1296,7 +1296,8 @@ class CAME(FusedOptimizer):
     """Luo, Ren, Zheng, Jiang, Jiang & You, "CAME: Confidence-guided Adaptive Memory Efficient Optimization", ACL
     2023, Algorithm 2.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0002 by default
     betas: in [0, 1), [0, 1), [0, 1), (0.9, 0.999, 0.9999) by default
@@ -1305,6 +1306,8 @@ class CAME(FusedOptimizer):
     clip_threshold: in (0, inf), 1.0 by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq_row, exp_avg_sq_col, exp_avg_sq, exp_avg_res_row, exp_avg_res_col.
 
@@ -1324,5 +1327,6 @@ class CAME(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps1": eps1, "eps2": eps2, "clip_threshold": clip_threshold, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps1": eps1, "eps2": eps2, "clip_threshold": clip_threshold, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

@@ -306,7 +306,8 @@ class CautiousAdamW(FusedOptimizer):
     """Liang, Chen, Liu & Liu, "Cautious Optimizers: Improving Training with One Line of Code", arXiv:2411.16085,
     2024, Algorithm 1 with AdamW.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -314,6 +315,8 @@ class CautiousAdamW(FusedOptimizer):
     weight_decay: in [0, inf), 0.01 by default
     floor_share: in (0, 1], 0.001 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq.
 
@@ -332,5 +335,6 @@ class CautiousAdamW(FusedOptimizer):
         floor_share: float = 0.001,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "floor_share": floor_share, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "floor_share": floor_share, "maximize": maximize, **torch_options})

@@ -297,7 +297,8 @@ class DAdaptAdamW(FusedOptimizer):
     """Defazio & Mishchenko, "Learning-Rate-Free Learning by D-Adaptation", ICML 2023, Algorithm 5, as the
     authors' code and optax.contrib.dadapt_adamw run it.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -305,6 +306,8 @@ class DAdaptAdamW(FusedOptimizer):
     d0: in (0, inf), 1e-06 by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq, s, d, numerator_weighted.
 
@@ -323,5 +326,6 @@ class DAdaptAdamW(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "d0": d0, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "d0": d0, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

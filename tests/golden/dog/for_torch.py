@@ -235,13 +235,16 @@ class DoG(FusedOptimizer):
     """Ivgi, Hinder & Carmon, "DoG is SGD's Best Friend: A Parameter-Free Dynamic Step Size Schedule", ICML 2023,
     equation (DoG) and section 3.3.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     r_eps: in (0, inf), 1e-06 by default
     eps: in (0, inf), 1e-08 by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: init_buffer, rbar, G.
 
@@ -259,5 +262,6 @@ class DoG(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "r_eps": r_eps, "eps": eps, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "r_eps": r_eps, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

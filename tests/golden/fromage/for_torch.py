@@ -207,10 +207,13 @@ class Fromage(FusedOptimizer):
     """Bernstein, Vahdat, Yue & Liu, "On the distance between two neural networks and the stability of learning",
     NeurIPS 2020, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     Raises ValueError for a value outside of its domain, before anything changes.
     """
@@ -223,5 +226,6 @@ class Fromage(FusedOptimizer):
         lr: float = 0.01,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "maximize": maximize, **torch_options})

@@ -186,7 +186,8 @@ class FTRL(FusedOptimizer):
     """McMahan, Holt, Sculley et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, Algorithm 1
     (per-coordinate FTRL-Proximal with L1 and L2 regularisation).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in (0, inf), 0.001 by default
     beta: in (0, inf), 1.0 by default
@@ -194,6 +195,8 @@ class FTRL(FusedOptimizer):
     lambda_2: in [0, inf), 0.0 by default
     initial_accumulator_value: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: z, n.
 
@@ -212,5 +215,6 @@ class FTRL(FusedOptimizer):
         initial_accumulator_value: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "beta": beta, "lambda_1": lambda_1, "lambda_2": lambda_2, "initial_accumulator_value": initial_accumulator_value, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "beta": beta, "lambda_1": lambda_1, "lambda_2": lambda_2, "initial_accumulator_value": initial_accumulator_value, "maximize": maximize, **torch_options})

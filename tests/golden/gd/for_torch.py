@@ -103,10 +103,13 @@ class GradientDescent(FusedOptimizer):
     """Cauchy, "Méthode générale pour la résolution des systèmes d'équations simultanées", 1847.
     Robbins & Monro, "A Stochastic Approximation Method", Annals of Mathematical Statistics 1951.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     Raises ValueError for a value outside of its domain, before anything changes.
     """
@@ -119,5 +122,6 @@ class GradientDescent(FusedOptimizer):
         lr: float = 0.001,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "maximize": maximize, **torch_options})

@@ -215,13 +215,16 @@ class Grams(FusedOptimizer):
     """Cao, Li, Liang, Sha, Shi, Song & Zhang, "Grams: Gradient Descent with Adaptive Momentum Scaling", 2024
     (arXiv:2412.17107), Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
     weight_decay: in [0, inf), 0.0 by default
     eps: in (0, inf), 1e-06 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq.
 
@@ -239,5 +242,6 @@ class Grams(FusedOptimizer):
         eps: float = 1e-06,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps, "maximize": maximize, **torch_options})

@@ -450,7 +450,8 @@ class GrokFast(FusedOptimizer):
     """Lee, Kang, Kim & Lee, "Grokfast: Accelerated Grokking by Amplifying Slow Gradients", arXiv:2405.20233,
     2024, Algorithm 1 (the EMA filter) in front of AdamW.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.99) by default
@@ -460,6 +461,8 @@ class GrokFast(FusedOptimizer):
     eps: in (0, inf), 1e-08 by default
     normalize_lr: switch, True by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq, grok_exp_avg.
 
@@ -480,5 +483,6 @@ class GrokFast(FusedOptimizer):
         normalize_lr: bool = True,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "grokfast_alpha": grokfast_alpha, "grokfast_lamb": grokfast_lamb, "weight_decay": weight_decay, "eps": eps, "normalize_lr": normalize_lr, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "grokfast_alpha": grokfast_alpha, "grokfast_lamb": grokfast_lamb, "weight_decay": weight_decay, "eps": eps, "normalize_lr": normalize_lr, "maximize": maximize, **torch_options})

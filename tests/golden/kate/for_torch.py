@@ -146,12 +146,15 @@ class KATE(FusedOptimizer):
     """Choudhury, Tupitsa, Loizou, Horváth, Takáč & Gorbunov, "Remove that Square Root: A New Efficient
     Scale-Invariant Version of AdaGrad", NeurIPS 2024, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     delta: in [0, inf), 0.0 by default
     eps: in (0, inf), 1e-08 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: b, m.
 
@@ -168,5 +171,6 @@ class KATE(FusedOptimizer):
         eps: float = 1e-08,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "delta": delta, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "delta": delta, "eps": eps, "maximize": maximize, **torch_options})

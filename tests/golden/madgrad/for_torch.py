@@ -175,13 +175,16 @@ class MADGRAD(FusedOptimizer):
     """Defazio & Jelassi, "Adaptivity without Compromise: A Momentumized, Adaptive, Dual Averaged Gradient Method
     for Stochastic Optimization", JMLR 2022 (arXiv:2101.11075), Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     momentum: in [0, 1), 0.9 by default
     weight_decay: in [0, inf), 0.0 by default
     eps: in (0, inf), 1e-06 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: x0, s, grad_sum_sq.
 
@@ -199,5 +202,6 @@ class MADGRAD(FusedOptimizer):
         eps: float = 1e-06,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "eps": eps, "maximize": maximize, **torch_options})

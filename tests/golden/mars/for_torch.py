@@ -313,7 +313,8 @@ class MARS(FusedOptimizer):
     """Yuan, Liu, Wu, Zhou & Gu, "MARS: Unleashing the Power of Variance Reduction for Training Large Models",
     ICML 2025, Algorithm 2 (MARS-AdamW) in its approximate form, as the authors' code runs it.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.003 by default
     betas: in [0, 1), [0, 1), (0.95, 0.99) by default
@@ -321,6 +322,8 @@ class MARS(FusedOptimizer):
     eps: in (0, inf), 1e-08 by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq, last_grad.
 
@@ -339,5 +342,6 @@ class MARS(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "gamma": gamma, "eps": eps, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "gamma": gamma, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

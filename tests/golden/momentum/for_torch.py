@@ -124,11 +124,14 @@ class Momentum(FusedOptimizer):
     """Polyak, "Some methods of speeding up the convergence of iteration methods", 1964 (the heavy ball), in the
     form of Sutskever, Martens, Dahl & Hinton, ICML 2013, equations (1) and (2).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     momentum: in [0, 1), 0.9 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: velocity.
 
@@ -144,5 +147,6 @@ class Momentum(FusedOptimizer):
         momentum: float = 0.9,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "maximize": maximize, **torch_options})

@@ -446,7 +446,8 @@ class Momo(FusedOptimizer):
     """Schaipp, Ohana, Eickenberg, Defazio & Gower, "MoMo: Momentum Models for Adaptive Learning Rates", ICML 2024,
     Algorithm 1, with weight decay.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     beta: in [0, 1), 0.9 by default
@@ -454,6 +455,8 @@ class Momo(FusedOptimizer):
     weight_decay: in [0, inf), 0.0 by default
     use_fstar: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: grad_avg, loss_avg, grad_dot_w, lb.
 
@@ -474,5 +477,6 @@ class Momo(FusedOptimizer):
         use_fstar: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "beta": beta, "lb": lb, "weight_decay": weight_decay, "use_fstar": use_fstar, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "beta": beta, "lb": lb, "weight_decay": weight_decay, "use_fstar": use_fstar, "maximize": maximize, **torch_options})

@@ -541,7 +541,8 @@ class MomoAdam(FusedOptimizer):
     """Schaipp, Ohana, Eickenberg, Defazio & Gower, "MoMo: Momentum Models for Adaptive Learning Rates", ICML 2024,
     Algorithm 2: MoMo with Adam's preconditioner.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -550,6 +551,8 @@ class MomoAdam(FusedOptimizer):
     weight_decay: in [0, inf), 0.0 by default
     use_fstar: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: grad_avg, grad_avg_sq, loss_avg, grad_dot_w, lb.
 
@@ -571,5 +574,6 @@ class MomoAdam(FusedOptimizer):
         use_fstar: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "lb": lb, "weight_decay": weight_decay, "use_fstar": use_fstar, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "lb": lb, "weight_decay": weight_decay, "use_fstar": use_fstar, "maximize": maximize, **torch_options})

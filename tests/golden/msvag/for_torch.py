@@ -207,11 +207,14 @@ class MSVAG(FusedOptimizer):
     """Balles & Hennig, "Dissecting Adam: The Sign, Magnitude and Variance of Stochastic Gradients", ICML 2018
     (M-SVAG).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     beta: in [0, 1), 0.9 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq.
 
@@ -227,5 +230,6 @@ class MSVAG(FusedOptimizer):
         beta: float = 0.9,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "beta": beta, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "beta": beta, "maximize": maximize, **torch_options})

@@ -221,13 +221,16 @@ class NAdamW(FusedOptimizer):
     """Dozat, "Incorporating Nesterov Momentum into Adam", ICLR Workshop 2016, Algorithm 2 with a constant mu, and
     the decay of Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.002 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
     eps: in (0, inf), 1e-08 by default
     weight_decay: in [0, inf), 0.01 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq.
 
@@ -245,5 +248,6 @@ class NAdamW(FusedOptimizer):
         weight_decay: float = 0.01,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

@@ -432,7 +432,8 @@ class OptimisticAdam(FusedOptimizer):
     """Daskalakis, Ilyas, Syrgkanis & Zeng, "Training GANs with Optimism", ICLR 2018, Algorithm 1 (Optimistic
     Adam), with the two weights of optax.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -441,6 +442,8 @@ class OptimisticAdam(FusedOptimizer):
     beta: in [0, inf), 1.0 by default
     nesterov: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq, previous_update.
 
@@ -460,5 +463,6 @@ class OptimisticAdam(FusedOptimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "alpha": alpha, "beta": beta, "nesterov": nesterov, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "alpha": alpha, "beta": beta, "nesterov": nesterov, "maximize": maximize, **torch_options})

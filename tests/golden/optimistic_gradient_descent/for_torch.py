@@ -139,12 +139,15 @@ class OptimisticGradientDescent(FusedOptimizer):
     Mokhtari, Ozdaglar & Pattathil, "A Unified Analysis of Extra-gradient and Optimistic Gradient Methods for
     Saddle Point Problems", AISTATS 2020 (generalised OGDA), with two weights.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     alpha: in [0, inf), 1.0 by default
     beta: in [0, inf), 1.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: previous_gradient.
 
@@ -161,5 +164,6 @@ class OptimisticGradientDescent(FusedOptimizer):
         beta: float = 1.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "alpha": alpha, "beta": beta, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "alpha": alpha, "beta": beta, "maximize": maximize, **torch_options})

@@ -179,7 +179,8 @@ class PAdam(FusedOptimizer):
     """Chen, Zhou, Tang, Yang, Cao & Gu, "Closing the Generalization Gap of Adaptive Gradient Methods in Training
     Deep Neural Networks", IJCAI 2020, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.1 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -187,6 +188,8 @@ class PAdam(FusedOptimizer):
     weight_decay: in [0, inf), 0.0 by default
     eps: in (0, inf), 1e-08 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq.
 
@@ -205,5 +208,6 @@ class PAdam(FusedOptimizer):
         eps: float = 1e-08,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "partial": partial, "weight_decay": weight_decay, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "partial": partial, "weight_decay": weight_decay, "eps": eps, "maximize": maximize, **torch_options})

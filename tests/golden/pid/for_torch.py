@@ -181,7 +181,8 @@ class PID(FusedOptimizer):
     """An, Wang, Sun, Xu, Dai & Zhang, "A PID Controller Approach for Stochastic Optimization of Deep Networks",
     CVPR 2018.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     momentum: in (0, 1), 0.9 by default
@@ -190,6 +191,8 @@ class PID(FusedOptimizer):
     integral: in [0, inf), 5.0 by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: grad_buffer, i_buffer, d_buffer.
 
@@ -209,5 +212,6 @@ class PID(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "derivative": derivative, "integral": integral, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "derivative": derivative, "integral": integral, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

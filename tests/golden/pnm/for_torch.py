@@ -190,12 +190,15 @@ class PNM(FusedOptimizer):
     """Xie, Yuan, Zhu & Sugiyama, "Positive-Negative Momentum: Manipulating Stochastic Gradient Noise to Improve
     Generalization", ICML 2021, with stochastic gradients.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, inf), (0.9, 1.0) by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: a, b.
 
@@ -212,5 +215,6 @@ class PNM(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

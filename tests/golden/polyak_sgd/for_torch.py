@@ -222,13 +222,16 @@ class PolyakSGD(FusedOptimizer):
     """Loizou, Vaswani, Laradji & Lacoste-Julien, "Stochastic Polyak Step-size for SGD: An Adaptive Learning Rate
     for Fast Convergence", AISTATS 2021: SPS_max with c = 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     max_lr: in (0, inf), 1.0 by default
     f_min: in (-inf, inf), 0.0 by default
     plus: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     step(..., loss=...): the value of the loss that the gradient is of
 
@@ -246,5 +249,6 @@ class PolyakSGD(FusedOptimizer):
         plus: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "max_lr": max_lr, "f_min": f_min, "plus": plus, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "max_lr": max_lr, "f_min": f_min, "plus": plus, "maximize": maximize, **torch_options})

@@ -610,7 +610,8 @@ class Prodigy(FusedOptimizer):
     """Mishchenko & Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner", ICML 2024, Algorithm 4,
     as the authors' code (github.com/konstmish/prodigy) and optax.contrib.prodigy run it.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     betas: in [0, 1), (0, 1), (0.9, 0.999) by default
@@ -620,6 +621,8 @@ class Prodigy(FusedOptimizer):
     weight_decay: in [0, inf), 0.0 by default
     safeguard_warmup: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq, s, p0, d, d_numerator.
 
@@ -640,5 +643,6 @@ class Prodigy(FusedOptimizer):
         safeguard_warmup: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "d0": d0, "d_coef": d_coef, "weight_decay": weight_decay, "safeguard_warmup": safeguard_warmup, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "d0": d0, "d_coef": d_coef, "weight_decay": weight_decay, "safeguard_warmup": safeguard_warmup, "maximize": maximize, **torch_options})

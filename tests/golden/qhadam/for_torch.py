@@ -244,7 +244,8 @@ LAYOUT = Layout(
 class QHAdam(FusedOptimizer):
     """Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019 (QHAdam).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -252,6 +253,8 @@ class QHAdam(FusedOptimizer):
     weight_decay: in [0, inf), 0.0 by default
     eps: in (0, inf), 1e-08 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: m, v.
 
@@ -270,5 +273,6 @@ class QHAdam(FusedOptimizer):
         eps: float = 1e-08,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "nus": nus, "weight_decay": weight_decay, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "nus": nus, "weight_decay": weight_decay, "eps": eps, "maximize": maximize, **torch_options})

@@ -147,13 +147,16 @@ LAYOUT = Layout(
 class QHM(FusedOptimizer):
     """Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019, section 3.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     momentum: in [0, 1), 0.0 by default
     nu: in [0, 1], 1.0 by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: momentum_buffer.
 
@@ -171,5 +174,6 @@ class QHM(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "nu": nu, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "nu": nu, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

@@ -473,7 +473,8 @@ class RMSprop(FusedOptimizer):
     `centered` is Graves, "Generating Sequences With Recurrent Neural Networks", arXiv:1308.0850, 2013, eq.
     (38) to (41).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     alpha: in [0, 1], 0.99 by default
@@ -483,6 +484,8 @@ class RMSprop(FusedOptimizer):
     centered: switch, False by default
     eps_in_sqrt: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: square_avg, grad_avg, momentum_buffer.
 
@@ -503,5 +506,6 @@ class RMSprop(FusedOptimizer):
         eps_in_sqrt: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "centered": centered, "eps_in_sqrt": eps_in_sqrt, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "momentum": momentum, "centered": centered, "eps_in_sqrt": eps_in_sqrt, "maximize": maximize, **torch_options})

@@ -164,12 +164,15 @@ class Rprop(FusedOptimizer):
     """Riedmiller & Braun, "A Direct Adaptive Method for Faster Backpropagation Learning: The RPROP Algorithm",
     ICNN 1993, in the variant iRprop- of Igel & Hüsken, "Improving the Rprop Learning Algorithm", 2000.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     etas: in (0, 1), (1, inf), (0.5, 1.2) by default
     step_sizes: in [0, inf), [0, inf), (1e-06, 50.0) by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: prev, step_size.
 
@@ -186,5 +189,6 @@ class Rprop(FusedOptimizer):
         step_sizes: tuple[float, float] = (1e-06, 50.0),
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "etas": etas, "step_sizes": step_sizes, "maximize": maximize, **torch_options})

@@ -456,7 +456,8 @@ class ScheduleFreeAdamW(FusedOptimizer):
     """Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024, Algorithm 1,
     as in the authors' code (AdamWScheduleFree, weight_lr_power = 2).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0025 by default
     betas: in (0, 1), [0, 1), (0.9, 0.999) by default
@@ -466,6 +467,8 @@ class ScheduleFreeAdamW(FusedOptimizer):
     r: in [0, inf), 0.0 by default
     corrected: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: z, exp_avg_sq, lr_max, weight_sum.
 
@@ -488,5 +491,6 @@ class ScheduleFreeAdamW(FusedOptimizer):
         corrected: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "warmup_steps": warmup_steps, "r": r, "corrected": corrected, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "warmup_steps": warmup_steps, "r": r, "corrected": corrected, "maximize": maximize, **torch_options})

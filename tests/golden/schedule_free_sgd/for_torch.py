@@ -243,7 +243,8 @@ class ScheduleFreeSGD(FusedOptimizer):
     SGD, with the weights lr^2 of its Algorithm 1, as in the authors' code (SGDScheduleFree, weight_lr_power
     = 2).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     momentum: in (0, 1), 0.9 by default
@@ -251,6 +252,8 @@ class ScheduleFreeSGD(FusedOptimizer):
     warmup_steps: in [0, inf), 0.0 by default
     r: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: z, lr_max, weight_sum.
 
@@ -271,5 +274,6 @@ class ScheduleFreeSGD(FusedOptimizer):
         r: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "warmup_steps": warmup_steps, "r": r, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "warmup_steps": warmup_steps, "r": r, "maximize": maximize, **torch_options})

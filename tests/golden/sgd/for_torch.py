@@ -225,7 +225,8 @@ class SGD(FusedOptimizer):
     """Sutskever, Martens, Dahl & Hinton, "On the importance of initialization and momentum in deep learning",
     ICML 2013, as torch.optim.SGD restates it. Robbins & Monro 1951, Polyak 1964, Nesterov 1983.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     momentum: in [0, inf), 0.0 by default
@@ -233,6 +234,8 @@ class SGD(FusedOptimizer):
     weight_decay: in [0, inf), 0.0 by default
     nesterov: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: momentum_buffer.
 
@@ -251,5 +254,6 @@ class SGD(FusedOptimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay, "nesterov": nesterov, "maximize": maximize, **torch_options})

@@ -119,12 +119,15 @@ class SGDL1(FusedOptimizer):
     with the penalty l1*|theta|_1 + l2/2*|theta|^2 (Zou & Hastie, "Regularization and variable selection via
     the elastic net", JRSS B 2005).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     l1: in [0, inf), 0.0001 by default
     l2: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     Raises ValueError for a value outside of its domain, before anything changes.
     """
@@ -139,5 +142,6 @@ class SGDL1(FusedOptimizer):
         l2: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "l1": l1, "l2": l2, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "l1": l1, "l2": l2, "maximize": maximize, **torch_options})

@@ -216,7 +216,8 @@ LAYOUT = Layout(
 class SGDW(FusedOptimizer):
     """Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0001 by default
     momentum: in [0, 1), 0.0 by default
@@ -224,6 +225,8 @@ class SGDW(FusedOptimizer):
     dampening: in [0, 1], 0.0 by default
     nesterov: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: momentum_buffer.
 
@@ -242,5 +245,6 @@ class SGDW(FusedOptimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "dampening": dampening, "nesterov": nesterov, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "dampening": dampening, "nesterov": nesterov, "maximize": maximize, **torch_options})

@@ -101,10 +101,13 @@ class SignSGD(FusedOptimizer):
     """Bernstein, Wang, Azizzadenesheli & Anandkumar, "signSGD: Compressed Optimisation for Non-Convex Problems",
     ICML 2018, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0001 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     Raises ValueError for a value outside of its domain, before anything changes.
     """
@@ -117,5 +120,6 @@ class SignSGD(FusedOptimizer):
         lr: float = 0.0001,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "maximize": maximize, **torch_options})

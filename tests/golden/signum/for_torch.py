@@ -129,11 +129,14 @@ class Signum(FusedOptimizer):
     """Bernstein, Wang, Azizzadenesheli & Anandkumar, "signSGD: Compressed Optimisation for Non-Convex Problems",
     ICML 2018, Algorithm 2 (Signum).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0001 by default
     momentum: in [0, 1), 0.9 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: momentum_buffer.
 
@@ -149,5 +152,6 @@ class Signum(FusedOptimizer):
         momentum: float = 0.9,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "maximize": maximize, **torch_options})

@@ -204,7 +204,8 @@ class SimplifiedAdEMAMix(FusedOptimizer):
     """Morwani, Vyas, Zhang & Kakade, "Connections between Schedule-Free Optimizers, AdEMAMix, and Accelerated SGD
     Variants", arXiv:2502.02431, 2025 (Simplified-AdEMAMix).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.99, 0.95) by default
@@ -212,6 +213,8 @@ class SimplifiedAdEMAMix(FusedOptimizer):
     eps: in (0, inf), 1e-08 by default
     weight_decay: in [0, inf), 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq.
 
@@ -230,5 +233,6 @@ class SimplifiedAdEMAMix(FusedOptimizer):
         weight_decay: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "alpha": alpha, "eps": eps, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

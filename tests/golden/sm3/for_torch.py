@@ -378,12 +378,15 @@ class SM3(FusedOptimizer):
     """Anil, Gupta, Koren & Singer, "Memory-Efficient Adaptive Optimization", NeurIPS 2019, Algorithm SM3-II,
     with momentum as in optax.sm3.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.1 by default
     momentum: in [0, 1), 0.9 by default
     eps: in (0, inf), 1e-08 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: momentum_buffer, row_max, col_max, sum.
 
@@ -400,5 +403,6 @@ class SM3(FusedOptimizer):
         eps: float = 1e-08,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "eps": eps, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "eps": eps, "maximize": maximize, **torch_options})

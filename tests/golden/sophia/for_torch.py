@@ -547,7 +547,8 @@ class Sophia(FusedOptimizer):
     """Liu, Li, Hall, Liang & Ma, "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model
     Pre-training", ICLR 2024, Algorithm 3.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0001 by default
     betas: in [0, 1), [0, 1), (0.965, 0.99) by default
@@ -558,6 +559,8 @@ class Sophia(FusedOptimizer):
     late: switch, False by default
     corrected: switch, False by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, hessian.
 
@@ -581,5 +584,6 @@ class Sophia(FusedOptimizer):
         corrected: bool = False,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "gamma": gamma, "eps": eps, "weight_decay": weight_decay, "update_period": update_period, "late": late, "corrected": corrected, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "gamma": gamma, "eps": eps, "weight_decay": weight_decay, "update_period": update_period, "late": late, "corrected": corrected, "maximize": maximize, **torch_options})

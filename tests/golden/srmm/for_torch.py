@@ -141,12 +141,15 @@ class SRMM(FusedOptimizer):
     """Lyu, "Stochastic regularized majorization-minimization with weakly convex and multi-convex surrogates",
     JMLR 2024 (arXiv:2201.01652), for quadratic surrogates.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     beta: in [0, inf), 0.5 by default
     memory_length: in [1, inf), 100.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: mov_avg_grad, mov_avg_param.
 
@@ -163,5 +166,6 @@ class SRMM(FusedOptimizer):
         memory_length: float = 100.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "beta": beta, "memory_length": memory_length, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "beta": beta, "memory_length": memory_length, "maximize": maximize, **torch_options})

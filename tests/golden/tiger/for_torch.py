@@ -132,12 +132,15 @@ LAYOUT = Layout(
 class Tiger(FusedOptimizer):
     """Su, "Tiger: A Tight-fisted Optimizer", github.com/bojone/tiger, 2023.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     beta: in [0, 1), 0.965 by default
     weight_decay: in [0, inf), 0.01 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg.
 
@@ -154,5 +157,6 @@ class Tiger(FusedOptimizer):
         weight_decay: float = 0.01,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "beta": beta, "weight_decay": weight_decay, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "beta": beta, "weight_decay": weight_decay, "maximize": maximize, **torch_options})

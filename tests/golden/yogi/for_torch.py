@@ -304,7 +304,8 @@ class Yogi(FusedOptimizer):
     """Zaheer, Reddi, Sachan, Kale & Kumar, "Adaptive Methods for Nonconvex Optimization", NeurIPS 2018,
     Algorithm 2 (Yogi).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default
@@ -313,6 +314,8 @@ class Yogi(FusedOptimizer):
     initial_momentum: in [0, inf), 0.0 by default
     bias_correction: switch, True by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     State per parameter: exp_avg, exp_avg_sq.
 
@@ -332,5 +335,6 @@ class Yogi(FusedOptimizer):
         bias_correction: bool = True,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "initial_accumulator_value": initial_accumulator_value, "initial_momentum": initial_momentum, "bias_correction": bias_correction, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "initial_accumulator_value": initial_accumulator_value, "initial_momentum": initial_momentum, "bias_correction": bias_correction, "maximize": maximize, **torch_options})

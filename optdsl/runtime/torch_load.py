@@ -1,0 +1,59 @@
+"""What loading does to dtypes: torch casts all state to the parameter's, and here some of it stays wider.
+
+In: a state dict on its way into an optimizer. Out: its tensors as copies, in the dtype in which state is
+kept: float32 for float16 and bfloat16 parameters, else the parameter's; the counter as it was saved, and
+scalar states as they were or wider. `keep_dtypes` hides tensors from torch's cast, `kept` brings them back.
+NOT done: any check of what is loaded (`torch_state`).
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from optdsl.runtime.layout import Layout
+from optdsl.runtime.torch_checks import COMPUTED_IN, kept_in
+from optdsl.runtime.torch_state import STEP, number_keys
+
+
+@dataclass(frozen=True)
+class _Hidden:
+    """A tensor that torch does not know as one."""
+
+    tensor: Tensor
+
+
+def keep_dtypes(_: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """The last hook before a state dict is loaded."""
+    return {**state_dict, "state": {key: _hidden(entry) for key, entry in state_dict["state"].items()}}
+
+
+def _hidden(entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    return {name: _Hidden(x) if isinstance(x, Tensor) else x for name, x in entry.items()}
+
+
+def kept(layout: Layout, state: Any) -> Any:
+    """`state` with what `keep_dtypes` hid, by parameter."""
+    numbers = number_keys(layout)
+    found: defaultdict[Any, Any] = defaultdict(dict)
+    for p, entry in state.items():
+        found[p] = entry
+        if isinstance(entry, dict):
+            taken = (
+                (name, _taken(x.tensor, p, name, numbers) if isinstance(x, _Hidden) else x)
+                for name, x in entry.items()
+            )
+            found[p] = dict(taken)
+    return found
+
+
+def _taken(x: Tensor, p: Any, name: str, numbers: frozenset[str]) -> Tensor:
+    if name == STEP or not isinstance(p, Tensor) or not (x.is_floating_point() or x.is_complex()):
+        return x.clone()
+    if name in numbers:
+        return x.to(torch.promote_types(x.dtype, COMPUTED_IN.get(p.dtype, x.dtype)), copy=True)
+    return x.to(p.device, kept_in(p.dtype), copy=True)

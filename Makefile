@@ -6,13 +6,14 @@ BIN := .venv/bin
 STAMP := .venv/installed
 PYTEST_ARGS ?= -n 2
 
-.PHONY: help demo test lint types golden parity bench clean
+.PHONY: help demo test lint types golden parity conformance bench clean
 
 help:
 	@echo "make demo    compile Adam, train a network on handwritten digits with it, draw the curves"
 	@echo "make test    ruff, mypy and every test"
 	@echo "make golden  write the expected outputs of the tests anew; look at the difference before committing"
 	@echo "make parity  write docs/parity.md: every spec against every library that has it"
+	@echo "make conformance  write docs/conformance.md: every class against what torch's training code expects"
 	@echo "make bench   the tables of benchmarks/"
 	@echo "make clean   remove .venv and everything that was built"
 
@@ -34,6 +35,9 @@ golden: $(STAMP)
 
 parity: $(STAMP)
 	$(BIN)/python -m tests.parity
+
+conformance: $(STAMP)
+	$(BIN)/python -m tests.conformance
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/startup.py

@@ -87,7 +87,8 @@ def _label(hyper: Hyper) -> str:
 
 def _wording(hyper: Hyper) -> str:
     if hyper.index is not None:
-        return f"{hyper.option.removesuffix('s')} parameter at index {hyper.index}"
+        name = "epsilon" if hyper.option == "eps" else hyper.option.removesuffix("s")
+        return f"{name} parameter at index {hyper.index}"
     return _WORDING.get(hyper.option, f"{hyper.option} value")
 
 

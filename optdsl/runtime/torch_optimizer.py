@@ -19,6 +19,7 @@ from optdsl.runtime.hypers import defaults_of, read_variant
 from optdsl.runtime.inputs import arrays, numbers, unread
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout
 from optdsl.runtime.thread_pool import chosen_thread_count
+from optdsl.runtime.torch_idle import is_idle, make_state
 from optdsl.runtime.torch_load import keep_dtypes, kept
 from optdsl.runtime.torch_plan import Plan
 from optdsl.runtime.torch_query import at_query_point
@@ -83,6 +84,9 @@ class FusedOptimizer(torch.optim.Optimizer):
         no gradient; between two estimates, give the last one again.
         """
         refuse_while_shown(self.layout, self._shown is not None, "no step is taken")
+        if closure is None and loss is None and hvp is None and is_idle(self):
+            make_state(self)
+            return None
         unread(self.layout, {"loss": loss, "hvp": hvp})
         given, shown = {"loss": loss, "hvp": hvp}, None
         arrays(self.layout, {**given, FIRST_GRADIENT: ()})

@@ -327,11 +327,11 @@ CASES = [
     *same(
         "polyak_sgd", "polyak_sgd",
         ({}, {}),
-        ({"max_lr": 0.02, "f_min": 1.0}, {"max_learning_rate": 0.02, "f_min": 1.0}),
+        ({"max_learning_rate": 0.02, "f_min": 1.0}, {"max_learning_rate": 0.02, "f_min": 1.0}),
         ({"plus": True, "f_min": 5.0}, {"variant": "sps+", "f_min": 5.0}),
     ),
     Case(  # s*min(gap/|s*g|^2, M) = min(gap/|g|^2, s^2*M)/s
-        "polyak_sgd", "polyak_sgd", {"lr": 2.0, "max_lr": 0.005},
+        "polyak_sgd", "polyak_sgd", {"lr": 2.0, "max_learning_rate": 0.005},
         {"scaling": 0.5, "max_learning_rate": 0.02},
         note="with our options for it: optax takes the norm after `scaling`, where its page has it before",
     ),

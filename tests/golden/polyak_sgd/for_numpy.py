@@ -14,7 +14,7 @@
 #   optimizer PolyakSGD
 #
 #   hyper lr      = 1   in [0, inf)
-#   hyper max_lr  = 1   in (0, inf)
+#   hyper max_lr  = 1   in (0, inf)  as max_learning_rate  # torch's schedulers write max_lr into groups
 #   hyper f_min   = 0   in (-inf, inf)
 #
 #   flag plus = false
@@ -172,7 +172,7 @@ LAYOUT = Layout(
     name="PolyakSGD",
     hypers=(
         Hyper("lr", 1.0, 0.0, math.inf, True, False, option="lr"),
-        Hyper("max_lr", 1.0, 0.0, math.inf, False, False, option="max_lr"),
+        Hyper("max_lr", 1.0, 0.0, math.inf, False, False, option="max_learning_rate"),
         Hyper("f_min", 0.0, -math.inf, math.inf, False, False, option="f_min"),
     ),
     flags=(
@@ -225,7 +225,7 @@ class PolyakSGD(ArrayOptimizer):
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 
     lr: in [0, inf), 1.0 by default
-    max_lr: in (0, inf), 1.0 by default
+    max_learning_rate: in (0, inf), 1.0 by default
     f_min: in (-inf, inf), 0.0 by default
     plus: switch, False by default
     maximize: whether to climb instead
@@ -241,10 +241,10 @@ class PolyakSGD(ArrayOptimizer):
         self,
         params: Any,
         lr: float = 1.0,
-        max_lr: float = 1.0,
+        max_learning_rate: float = 1.0,
         f_min: float = 0.0,
         plus: bool = False,
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "max_lr": max_lr, "f_min": f_min, "plus": plus, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "max_learning_rate": max_learning_rate, "f_min": f_min, "plus": plus, "maximize": maximize})

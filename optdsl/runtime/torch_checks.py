@@ -7,6 +7,9 @@ Kernels take float32 and float64. What else there is is shown to them as one of 
 pairs (`as_real`), float16 and bfloat16 as float32 copies; the state of the latter is float32 (`kept_in`).
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -33,6 +36,17 @@ def as_real(x: Tensor) -> Tensor:
 def kept_in(dtype: torch.dtype) -> torch.dtype:
     """The dtype of the state of a parameter."""
     return dtype if dtype.is_complex else COMPUTED_IN.get(dtype, dtype)
+
+
+def words(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How each parameter is called, by its name if it was given one."""
+    return [
+        f"parameter {group['param_names'][position]!r}"
+        if group.get("param_names")
+        else f"parameter {position} of group {number}"
+        for number, group in enumerate(groups)
+        for position in range(len(group["params"]))
+    ]
 
 
 def check_parameter(p: Tensor, what: str, *, by_rows: bool = False) -> None:

@@ -25,7 +25,7 @@ def is_idle(optimizer: "FusedOptimizer") -> bool:
 
 
 def _would_refuse(layout: Layout) -> bool:
-    moves = any(variant.query_float32 is not None for variant in layout.variants.values())
+    moves = any(variant.query is not None for variant in layout.variants.values())
     divides = any(hyper.option == "lr" and not hyper.contains(0.0) for hyper in layout.hypers)
     return bool(layout.inputs) or moves or divides
 

@@ -33,6 +33,7 @@ from optdsl.runtime.torch_checks import (
     check_parameter,
     fits,
     memory_of,
+    words,
 )
 from optdsl.runtime.torch_state import STEP, ParameterState, complete_state
 
@@ -121,12 +122,11 @@ class Plan:
         """
         parameters = [p for group in groups for p in group["params"]]
         members: list[Member] = []
-        gradient = iter(gradients)
+        given = zip(gradients, words(groups), strict=True)
         for number, (group, (hypers, variant, _)) in enumerate(zip(groups, options, strict=True)):
-            for position, p in enumerate(group["params"]):
-                if (g := next(gradient)) is None:
+            for p, (g, what) in zip(group["params"], given, strict=False):
+                if g is None:
                     continue
-                what = _words(group, number, position)
                 chosen = variant.moving(p.dim()) if for_query else variant.of_rank(p.dim())
                 assert chosen is not None  # only what moves is in a plan for a query
                 check_parameter(p, what, by_rows=variant.below is not None or bool(chosen.reduced))
@@ -382,11 +382,6 @@ def _same(these: Any, those: Sequence[Any]) -> bool:
     """The very same objects; never compares tensors."""
     these = these if isinstance(these, list) else list(these)
     return len(these) == len(those) and all(map(is_, these, those))
-
-
-def _words(group: dict[str, Any], number: int, position: int) -> str:
-    names = group.get("param_names")
-    return f"parameter {names[position]!r}" if names else f"parameter {position} of group {number}"
 
 
 def _state_tensors(member: Member) -> list[Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from optdsl.runtime.inputs import unknown_numbers
 from optdsl.runtime.layout import FIRST_GRADIENT
-from optdsl.runtime.torch_checks import check_gradient
+from optdsl.runtime.torch_checks import check_gradient, check_parameter, words
 from optdsl.runtime.torch_plan import Plan
 from optdsl.runtime.torch_state import check_group
 
@@ -46,7 +46,7 @@ def at_query_point(optimizer: "FusedOptimizer", closure: Callable[[], Any], thre
         with torch.enable_grad():
             shown = closure()
         takes_part = [p.grad is not None for p in parameters]
-        first = [_kept(p, index) for index, p in enumerate(parameters)]
+        first = [_kept(p, what) for p, what in zip(parameters, words(groups), strict=True)]
     moves = [option.variant.query is not None for option in options]
     of = [place for place, group in enumerate(groups) for _ in group["params"]]
     moving = [
@@ -70,9 +70,10 @@ def at_query_point(optimizer: "FusedOptimizer", closure: Callable[[], Any], thre
     return Found(loss, loss if first is None else shown, first)
 
 
-def _kept(p: Tensor, index: int) -> Tensor:
+def _kept(p: Tensor, what: str) -> Tensor:
     """A copy of the gradient, which the closure is about to clear."""
     if p.grad is None:
         return torch.zeros_like(p).detach()
-    check_gradient(p.grad, p, f"parameter {index}")
+    check_parameter(p, what)
+    check_gradient(p.grad, p, what)
     return p.grad.detach().clone()

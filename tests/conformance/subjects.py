@@ -58,11 +58,12 @@ class Subject:
 
     @property
     def needs_closure(self) -> bool:
-        return any(variant.query_float32 is not None for variant in self.variants)
+        return any(variant.query is not None for variant in self.variants)
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        return tuple(each.name for each in self.layout.inputs)
+        """What `step` is given beside gradients."""
+        return tuple(each.name for each in self.layout.inputs if each.name in ("loss", "hvp"))
 
     def __str__(self) -> str:
         return self.name

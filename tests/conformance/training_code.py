@@ -146,10 +146,11 @@ def lets_the_scaler_scale(s: Subject) -> None:
 def scales_in_the_kernel(s: Subject) -> str | None:
     """`fused=True`: the kernel divides by the scale; after an overflow nothing changes, counters included"""
     opt = s.make(parameters(), fused=True)
-    if s.inputs:
+    if s.layout.inputs:
         assert not opt._step_supports_amp_scaling
         _with_scaler(s, fused=True)
-        return "it reads " + " and ".join(s.inputs) + ", so that the scaler divides before the step"
+        what = " and ".join(s.inputs) or "two gradients"
+        return f"it reads {what}, so that the scaler divides before the step"
     assert opt._step_supports_amp_scaling
     _with_scaler(s, fused=True)
     return None

@@ -146,10 +146,13 @@ LAYOUT = Layout(
 class Extragradient(FusedOptimizer):
     """Korpelevich, "The extragradient method for finding saddle points and other problems", Matekon 1976.
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     Raises ValueError for a value outside of its domain, before anything changes.
     """
@@ -162,5 +165,6 @@ class Extragradient(FusedOptimizer):
         lr: float = 0.01,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "maximize": maximize, **torch_options})

@@ -289,8 +289,8 @@ def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[
     match base:
         case "FusedOptimizer":
             text += [
-                "params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;",
-                "those of 16 bits have float32 state.",
+                "params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the",
+                "CPU; those of 16 bits have float32 state.",
             ]
         case "ArrayOptimizer":
             text += [

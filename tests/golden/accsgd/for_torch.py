@@ -157,8 +157,8 @@ class AccSGD(FusedOptimizer):
     """Kidambi, Netrapalli, Jain & Kakade, "On the insufficiency of existing momentum schemes for Stochastic
     Optimization", ICLR 2018, Algorithm 1; Jain et al., "Accelerating Stochastic Gradient Descent", COLT 2018.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     kappa: in [1, inf), 1000.0 by default

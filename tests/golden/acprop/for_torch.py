@@ -223,8 +223,8 @@ class ACProp(FusedOptimizer):
     """Zhuang, Ding, Tang, Dvornek, Tatikonda & Duncan, "Momentum Centering and Asynchronous Update for Adaptive
     Gradient Methods", NeurIPS 2021, Algorithm 2 (ACProp).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

@@ -221,8 +221,8 @@ class AdaBelief(FusedOptimizer):
     """Zhuang, Tang, Ding, Tatikonda, Dvornek, Papademetris & Duncan, "AdaBelief Optimizer: Adapting Stepsizes by
     the Belief in Observed Gradients", NeurIPS 2020, Algorithm 2.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

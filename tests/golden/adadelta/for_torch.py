@@ -161,8 +161,8 @@ LAYOUT = Layout(
 class Adadelta(FusedOptimizer):
     """Zeiler, "ADADELTA: An Adaptive Learning Rate Method", arXiv:1212.5701, 2012, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     rho: in [0, 1], 0.9 by default

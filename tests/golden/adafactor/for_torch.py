@@ -938,8 +938,8 @@ class Adafactor(FusedOptimizer):
     """Shazeer & Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost", ICML 2018,
     Algorithms 4 to 6, as torch.optim.Adafactor has them.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     beta2_decay: in (-inf, 0], -0.8 by default

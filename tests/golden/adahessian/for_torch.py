@@ -217,8 +217,8 @@ class AdaHessian(FusedOptimizer):
     """Yao, Gholami, Shen, Mustafa, Keutzer & Mahoney, "ADAHESSIAN: An Adaptive Second Order Optimizer for Machine
     Learning", AAAI 2021, Algorithm 1 with a Hessian power of 1, without its spatial averaging.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.15 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

@@ -333,8 +333,8 @@ class Adai(FusedOptimizer):
     """Xie, Wang, Zhang, Sato & Sugiyama, "Adaptive Inertia: Disentangling the Effects of Adaptive Learning Rate
     and Momentum", ICML 2022, Algorithm 2.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.1, 0.99) by default

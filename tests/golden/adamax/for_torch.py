@@ -192,8 +192,8 @@ LAYOUT = Layout(
 class Adamax(FusedOptimizer):
     """Kingma & Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, section 7.1, Algorithm 2.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.002 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

@@ -217,8 +217,8 @@ class AdamC(FusedOptimizer):
     """Defazio, "Why Gradients Rapidly Increase Near the End of Training", arXiv:2506.02285, 2025, Algorithm 1
     (AdamC).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

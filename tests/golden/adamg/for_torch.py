@@ -254,8 +254,8 @@ class AdamG(FusedOptimizer):
     """Pan, Yang, Ding & Xu, "Towards Stability of Parameter-free Optimization", arXiv:2405.04376, 2024,
     Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     betas: in [0, 1), [0, 1), [0, 1), (0.95, 0.999, 0.95) by default

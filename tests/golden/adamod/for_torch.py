@@ -193,8 +193,8 @@ class AdaMod(FusedOptimizer):
     """Ding, Ren, Luo & Sun, "An Adaptive and Momental Bound Method for Stochastic Learning", arXiv:1910.12249,
     2019, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), [0, 1), (0.9, 0.99, 0.9999) by default

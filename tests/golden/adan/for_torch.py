@@ -512,8 +512,8 @@ class Adan(FusedOptimizer):
     """Xie, Zhou, Li, Lin & Yan, "Adan: Adaptive Nesterov Momentum Algorithm for Faster Optimizing Deep Models",
     IEEE TPAMI 2024 (arXiv:2208.06677), Algorithm 1, with the betas of the authors' code: 1 - the paper's.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), [0, 1), (0.98, 0.92, 0.99) by default

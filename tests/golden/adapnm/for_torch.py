@@ -356,8 +356,8 @@ class AdaPNM(FusedOptimizer):
     """Xie, Yuan, Zhu & Sugiyama, "Positive-Negative Momentum: Manipulating Stochastic Gradient Noise to Improve
     Generalization", ICML 2021 (AdaPNM).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), [0, inf), (0.9, 0.999, 1.0) by default

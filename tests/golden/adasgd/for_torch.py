@@ -225,8 +225,8 @@ LAYOUT = Layout(
 class AdaSGD(FusedOptimizer):
     """Wang & Wiens, "AdaSGD: Bridging the gap between SGD and Adam", arXiv:2006.16541, 2020, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

@@ -187,8 +187,8 @@ class AdaSmooth(FusedOptimizer):
     """Lu, "AdaSmooth: An Adaptive Learning Rate Method based on Effective Ratio", arXiv:2204.00825, 2022,
     Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.5, 0.99) by default

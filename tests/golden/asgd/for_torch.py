@@ -200,8 +200,8 @@ class ASGD(FusedOptimizer):
     with the rates of Xu, "Towards Optimal One Pass Large Scale Learning with Averaged Stochastic Gradient
     Descent", 2011.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     lambd: in [0, inf), 0.0001 by default

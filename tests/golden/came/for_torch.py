@@ -1296,8 +1296,8 @@ class CAME(FusedOptimizer):
     """Luo, Ren, Zheng, Jiang, Jiang & You, "CAME: Confidence-guided Adaptive Memory Efficient Optimization", ACL
     2023, Algorithm 2.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0002 by default
     betas: in [0, 1), [0, 1), [0, 1), (0.9, 0.999, 0.9999) by default

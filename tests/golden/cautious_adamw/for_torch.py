@@ -306,8 +306,8 @@ class CautiousAdamW(FusedOptimizer):
     """Liang, Chen, Liu & Liu, "Cautious Optimizers: Improving Training with One Line of Code", arXiv:2411.16085,
     2024, Algorithm 1 with AdamW.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

@@ -191,8 +191,8 @@ class COCOB(FusedOptimizer):
     """Orabona & Tommasi, "Training Deep Networks without Learning Rates Through Coin Betting", NeurIPS 2017,
     Algorithm 2 (COCOB-Backprop).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in (0, inf), 1.0 by default
     alpha: in [1, inf), 100.0 by default

@@ -297,8 +297,8 @@ class DAdaptAdamW(FusedOptimizer):
     """Defazio & Mishchenko, "Learning-Rate-Free Learning by D-Adaptation", ICML 2023, Algorithm 5, as the
     authors' code and optax.contrib.dadapt_adamw run it.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

@@ -146,8 +146,8 @@ LAYOUT = Layout(
 class Extragradient(FusedOptimizer):
     """Korpelevich, "The extragradient method for finding saddle points and other problems", Matekon 1976.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     maximize: whether to climb instead

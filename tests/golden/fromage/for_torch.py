@@ -207,8 +207,8 @@ class Fromage(FusedOptimizer):
     """Bernstein, Vahdat, Yue & Liu, "On the distance between two neural networks and the stability of learning",
     NeurIPS 2020, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     maximize: whether to climb instead

@@ -186,8 +186,8 @@ class FTRL(FusedOptimizer):
     """McMahan, Holt, Sculley et al., "Ad Click Prediction: a View from the Trenches", KDD 2013, Algorithm 1
     (per-coordinate FTRL-Proximal with L1 and L2 regularisation).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in (0, inf), 0.001 by default
     beta: in (0, inf), 1.0 by default

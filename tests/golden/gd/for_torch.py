@@ -103,8 +103,8 @@ class GradientDescent(FusedOptimizer):
     """Cauchy, "Méthode générale pour la résolution des systèmes d'équations simultanées", 1847.
     Robbins & Monro, "A Stochastic Approximation Method", Annals of Mathematical Statistics 1951.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     maximize: whether to climb instead

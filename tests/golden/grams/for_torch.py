@@ -215,8 +215,8 @@ class Grams(FusedOptimizer):
     """Cao, Li, Liang, Sha, Shi, Song & Zhang, "Grams: Gradient Descent with Adaptive Momentum Scaling", 2024
     (arXiv:2412.17107), Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

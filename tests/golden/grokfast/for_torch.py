@@ -450,8 +450,8 @@ class GrokFast(FusedOptimizer):
     """Lee, Kang, Kim & Lee, "Grokfast: Accelerated Grokking by Amplifying Slow Gradients", arXiv:2405.20233,
     2024, Algorithm 1 (the EMA filter) in front of AdamW.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.99) by default

@@ -146,8 +146,8 @@ class KATE(FusedOptimizer):
     """Choudhury, Tupitsa, Loizou, Horváth, Takáč & Gorbunov, "Remove that Square Root: A New Efficient
     Scale-Invariant Version of AdaGrad", NeurIPS 2024, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     delta: in [0, inf), 0.0 by default

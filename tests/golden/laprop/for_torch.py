@@ -203,8 +203,8 @@ class LaProp(FusedOptimizer):
     """Ziyin, Wang & Ueda, "LaProp: Separating Momentum and Adaptivity in Adam", arXiv:2002.04839, 2020,
     Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0004 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

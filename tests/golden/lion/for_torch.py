@@ -151,8 +151,8 @@ class Lion(FusedOptimizer):
     """Chen, Liang, Huang, Real, Wang, Liu, Pham, Dong, Luong, Hsieh, Lu & Le, "Symbolic Discovery of Optimization
     Algorithms", NeurIPS 2023, Algorithm 2.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.99) by default

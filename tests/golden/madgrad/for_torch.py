@@ -175,8 +175,8 @@ class MADGRAD(FusedOptimizer):
     """Defazio & Jelassi, "Adaptivity without Compromise: A Momentumized, Adaptive, Dual Averaged Gradient Method
     for Stochastic Optimization", JMLR 2022 (arXiv:2101.11075), Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     momentum: in [0, 1), 0.9 by default

@@ -313,8 +313,8 @@ class MARS(FusedOptimizer):
     """Yuan, Liu, Wu, Zhou & Gu, "MARS: Unleashing the Power of Variance Reduction for Training Large Models",
     ICML 2025, Algorithm 2 (MARS-AdamW) in its approximate form, as the authors' code runs it.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.003 by default
     betas: in [0, 1), [0, 1), (0.95, 0.99) by default

@@ -124,8 +124,8 @@ class Momentum(FusedOptimizer):
     """Polyak, "Some methods of speeding up the convergence of iteration methods", 1964 (the heavy ball), in the
     form of Sutskever, Martens, Dahl & Hinton, ICML 2013, equations (1) and (2).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     momentum: in [0, 1), 0.9 by default

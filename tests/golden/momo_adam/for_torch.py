@@ -541,8 +541,8 @@ class MomoAdam(FusedOptimizer):
     """Schaipp, Ohana, Eickenberg, Defazio & Gower, "MoMo: Momentum Models for Adaptive Learning Rates", ICML 2024,
     Algorithm 2: MoMo with Adam's preconditioner.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

@@ -221,8 +221,8 @@ class NAdamW(FusedOptimizer):
     """Dozat, "Incorporating Nesterov Momentum into Adam", ICLR Workshop 2016, Algorithm 2 with a constant mu, and
     the decay of Loshchilov & Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.002 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

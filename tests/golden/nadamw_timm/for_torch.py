@@ -214,8 +214,8 @@ class NAdamWTimm(FusedOptimizer):
     Comparisons of Optimizers for Deep Learning", arXiv:1910.05446, 2019, table 1, and Dahl et al.,
     "Benchmarking Neural Network Training Algorithms", 2023 (MLCommons).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

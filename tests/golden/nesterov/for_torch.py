@@ -179,8 +179,8 @@ class Nesterov(FusedOptimizer):
     """Nesterov, "A method of solving a convex programming problem with convergence rate O(1/k^2)", 1983, in the
     form of Sutskever, Martens, Dahl & Hinton, ICML 2013, equations (3) and (4).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     momentum: in [0, 1), 0.9 by default

@@ -244,8 +244,8 @@ class NovoGrad(FusedOptimizer):
     Gradient Methods with Layer-wise Adaptive Moments for Training of Deep Networks", arXiv:1905.11286, 2019,
     Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.25) by default

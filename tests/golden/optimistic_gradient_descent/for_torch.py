@@ -139,8 +139,8 @@ class OptimisticGradientDescent(FusedOptimizer):
     Mokhtari, Ozdaglar & Pattathil, "A Unified Analysis of Extra-gradient and Optimistic Gradient Methods for
     Saddle Point Problems", AISTATS 2020 (generalised OGDA), with two weights.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     alpha: in [0, inf), 1.0 by default

@@ -179,8 +179,8 @@ class PAdam(FusedOptimizer):
     """Chen, Zhou, Tang, Yang, Cao & Gu, "Closing the Generalization Gap of Adaptive Gradient Methods in Training
     Deep Neural Networks", IJCAI 2020, Algorithm 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.1 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

@@ -181,8 +181,8 @@ class PID(FusedOptimizer):
     """An, Wang, Sun, Xu, Dai & Zhang, "A PID Controller Approach for Stochastic Optimization of Deep Networks",
     CVPR 2018.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     momentum: in (0, 1), 0.9 by default

@@ -222,8 +222,8 @@ class PolyakSGD(FusedOptimizer):
     """Loizou, Vaswani, Laradji & Lacoste-Julien, "Stochastic Polyak Step-size for SGD: An Adaptive Learning Rate
     for Fast Convergence", AISTATS 2021: SPS_max with c = 1.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     max_learning_rate: in (0, inf), 1.0 by default

@@ -610,8 +610,8 @@ class Prodigy(FusedOptimizer):
     """Mishchenko & Defazio, "Prodigy: An Expeditiously Adaptive Parameter-Free Learner", ICML 2024, Algorithm 4,
     as the authors' code (github.com/konstmish/prodigy) and optax.contrib.prodigy run it.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     betas: in [0, 1), (0, 1), (0.9, 0.999) by default

@@ -137,8 +137,8 @@ class Proximal(FusedOptimizer):
     5.1 and 5.4 (FOBOS with the elastic net); Daubechies, Defrise & De Mol, CPAM 2004 (iterative soft
     thresholding).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     l1: in [0, inf), 0.0001 by default

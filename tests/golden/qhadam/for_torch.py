@@ -244,8 +244,8 @@ LAYOUT = Layout(
 class QHAdam(FusedOptimizer):
     """Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019 (QHAdam).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

@@ -147,8 +147,8 @@ LAYOUT = Layout(
 class QHM(FusedOptimizer):
     """Ma & Yarats, "Quasi-hyperbolic momentum and Adam for deep learning", ICLR 2019, section 3.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     momentum: in [0, 1), 0.0 by default

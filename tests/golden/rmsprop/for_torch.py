@@ -473,8 +473,8 @@ class RMSprop(FusedOptimizer):
     `centered` is Graves, "Generating Sequences With Recurrent Neural Networks", arXiv:1308.0850, 2013, eq.
     (38) to (41).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     alpha: in [0, 1], 0.99 by default

@@ -164,8 +164,8 @@ class Rprop(FusedOptimizer):
     """Riedmiller & Braun, "A Direct Adaptive Method for Faster Backpropagation Learning: The RPROP Algorithm",
     ICNN 1993, in the variant iRprop- of Igel & Hüsken, "Improving the Rprop Learning Algorithm", 2000.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     etas: in (0, 1), (1, inf), (0.5, 1.2) by default

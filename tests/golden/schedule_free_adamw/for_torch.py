@@ -456,8 +456,8 @@ class ScheduleFreeAdamW(FusedOptimizer):
     """Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024, Algorithm 1,
     as in the authors' code (AdamWScheduleFree, weight_lr_power = 2).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0025 by default
     betas: in (0, 1), [0, 1), (0.9, 0.999) by default

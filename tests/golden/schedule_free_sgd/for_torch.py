@@ -243,8 +243,8 @@ class ScheduleFreeSGD(FusedOptimizer):
     SGD, with the weights lr^2 of its Algorithm 1, as in the authors' code (SGDScheduleFree, weight_lr_power
     = 2).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 1.0 by default
     momentum: in (0, 1), 0.9 by default

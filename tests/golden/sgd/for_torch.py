@@ -225,8 +225,8 @@ class SGD(FusedOptimizer):
     """Sutskever, Martens, Dahl & Hinton, "On the importance of initialization and momentum in deep learning",
     ICML 2013, as torch.optim.SGD restates it. Robbins & Monro 1951, Polyak 1964, Nesterov 1983.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     momentum: in [0, inf), 0.0 by default

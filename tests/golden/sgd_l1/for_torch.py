@@ -119,8 +119,8 @@ class SGDL1(FusedOptimizer):
     with the penalty l1*|theta|_1 + l2/2*|theta|^2 (Zou & Hastie, "Regularization and variable selection via
     the elastic net", JRSS B 2005).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     l1: in [0, inf), 0.0001 by default

@@ -129,8 +129,8 @@ class Signum(FusedOptimizer):
     """Bernstein, Wang, Azizzadenesheli & Anandkumar, "signSGD: Compressed Optimisation for Non-Convex Problems",
     ICML 2018, Algorithm 2 (Signum).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0001 by default
     momentum: in [0, 1), 0.9 by default

@@ -204,8 +204,8 @@ class SimplifiedAdEMAMix(FusedOptimizer):
     """Morwani, Vyas, Zhang & Kakade, "Connections between Schedule-Free Optimizers, AdEMAMix, and Accelerated SGD
     Variants", arXiv:2502.02431, 2025 (Simplified-AdEMAMix).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.99, 0.95) by default

@@ -378,8 +378,8 @@ class SM3(FusedOptimizer):
     """Anil, Gupta, Koren & Singer, "Memory-Efficient Adaptive Optimization", NeurIPS 2019, Algorithm SM3-II,
     with momentum as in optax.sm3.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.1 by default
     momentum: in [0, 1), 0.9 by default

@@ -547,8 +547,8 @@ class Sophia(FusedOptimizer):
     """Liu, Li, Hall, Liang & Ma, "Sophia: A Scalable Stochastic Second-order Optimizer for Language Model
     Pre-training", ICLR 2024, Algorithm 3.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.0001 by default
     betas: in [0, 1), [0, 1), (0.965, 0.99) by default

@@ -141,8 +141,8 @@ class SRMM(FusedOptimizer):
     """Lyu, "Stochastic regularized majorization-minimization with weakly convex and multi-convex surrogates",
     JMLR 2024 (arXiv:2201.01652), for quadratic surrogates.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     beta: in [0, inf), 0.5 by default

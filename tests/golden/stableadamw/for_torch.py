@@ -259,8 +259,8 @@ class StableAdamW(FusedOptimizer):
     """Wortsman, Dettmers, Zettlemoyer, Morcos, Farhadi & Schmidt, "Stable and low-precision training for
     large-scale vision-language models", NeurIPS 2023, Algorithm 2.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     betas: in [0, 1), [0, 1), (0.9, 0.99) by default

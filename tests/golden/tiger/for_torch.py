@@ -132,8 +132,8 @@ LAYOUT = Layout(
 class Tiger(FusedOptimizer):
     """Su, "Tiger: A Tight-fisted Optimizer", github.com/bojone/tiger, 2023.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     beta: in [0, 1), 0.965 by default

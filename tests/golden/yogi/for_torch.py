@@ -304,8 +304,8 @@ class Yogi(FusedOptimizer):
     """Zaheer, Reddi, Sachan, Kale & Kumar, "Adaptive Methods for Nonconvex Optimization", NeurIPS 2018,
     Algorithm 2 (Yogi).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     betas: in [0, 1), [0, 1), (0.9, 0.999) by default

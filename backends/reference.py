@@ -19,7 +19,7 @@ from optdsl.backend import Backend, Program, Step
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Type
 from optdsl.language import float64
-from optdsl.language.inputs import input_of, inputs_by_shape
+from optdsl.language.inputs import drawn, input_of, inputs_by_shape
 from optdsl.language.operators import INFIX, OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import (
     Age,
@@ -186,7 +186,8 @@ class Reference:
                     values |= {(name, Age.OLD): array.astype(np.float64) for name, array in own.items()}
                     _, arrays_given = inputs_by_shape(optimizer.inputs)
                     for name in ("g", *arrays_given):
-                        values[name, Age.NOW] = values["direction", Age.NOW] * values[name, Age.OLD]
+                        sign = 1.0 if drawn(name) else values["direction", Age.NOW]
+                        values[name, Age.NOW] = sign * values[name, Age.OLD]
                     tensors.append(values)
                 if phase == "query":
                     _query(optimizer, tensors, arrays)

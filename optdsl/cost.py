@@ -13,7 +13,7 @@ from optdsl import driver
 from optdsl.backend import Program
 from optdsl.kernel.ir import Kernel, Load, Precision, Store, Type
 from optdsl.kernel.walk import nodes
-from optdsl.language.inputs import FIRST_GRADIENT
+from optdsl.language.inputs import FIRST_GRADIENT, drawn
 from optdsl.language.optimizer import Optimizer, Shape
 
 FLOAT32_BYTES = 4
@@ -82,6 +82,8 @@ def _passes(program: Program) -> tuple[Pass, ...]:
         found = [aside, *_passes(program.query), back, *found]
         if FIRST_GRADIENT in program.optimizer.inputs:
             found.insert(0, Pass("keep the first gradient", ("g",), (FIRST_GRADIENT,)))
+    draws = tuple(name for name in program.optimizer.inputs if drawn(name))
+    found.insert(0, Pass("draw", (), draws))
     return tuple(each for each in found if each.bytes_moved)
 
 

@@ -16,6 +16,7 @@ from optdsl.checks.catalogue import (
     CLAIMS,
     ESTIMATES,
     NAMES_ANOTHER,
+    OF_A_STILL_STEP,
     TAKES_INPUTS,
     Lookup,
     NoSpecError,
@@ -25,6 +26,7 @@ from optdsl.checks.catalogue import (
 from optdsl.checks.context import Context
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.language import syntax
+from optdsl.language.inputs import drawn
 from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.parts import Part
@@ -121,7 +123,8 @@ def _default(name: str, context: Context) -> tuple[Verdict, ...]:
 def _inputs_in_the_way(kind: str, context: Context) -> tuple[Verdict, ...]:
     """Unknown, where a spec reads what this kind of check knows nothing of."""
     inputs = context.optimizer.inputs
-    if not inputs or kind in TAKES_INPUTS:
+    noise = any(drawn(name) for name in inputs)
+    if not inputs or (kind in TAKES_INPUTS and not (noise and kind in OF_A_STILL_STEP)):
         return ()
     residual = f"not decided where a step reads what it is given: {', '.join(inputs)}"
     return (Verdict(kind, Outcome.UNKNOWN, residual=residual),)

@@ -64,6 +64,8 @@ TAKES_INPUTS = frozenset(
 """Rows that are right for specs with inputs, which are new in every step and can be anything; the others
 take for granted that a step is given nothing but the gradient.
 """
+OF_A_STILL_STEP = frozenset(("fixed_point", "decay_direction"))
+"""Of these, rows about a step without gradient, in which there is noise where anything is drawn."""
 
 
 def find(place: str) -> Any:

@@ -18,6 +18,7 @@ from optdsl.checks.rational import BudgetError, Rational
 from optdsl.checks.relation import Lazy
 from optdsl.checks.trace import IllDefinedError, UndecidedError, replay
 from optdsl.checks.walk import TIME, Key, inputs
+from optdsl.language.inputs import drawn
 from optdsl.language.optimizer import Age, Optimizer, Shape
 
 
@@ -36,6 +37,9 @@ def facts_of(context: Context, domains: Mapping[str, Interval] | None = None) ->
     """What is known of every input of a step: domains, t >= 1, and the states' invariants."""
     facts = Facts({(name, Age.NOW): around for name, around in (domains or context.domains).items()})
     facts[TIME] = Interval(Fraction(1), None, False, True)
+    for name in context.optimizer.inputs:
+        if (draw := drawn(name)) is not None and draw[0] == "uniform":
+            facts[name, Age.NOW] = _UNIT
     states = context.optimizer.states
     facts.scalars = frozenset((x.name, Age.OLD) for x in states if x.shape <= Shape.TENSOR)
     facts.update(infer_invariants(context, facts))

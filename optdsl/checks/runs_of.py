@@ -7,6 +7,7 @@ from itertools import product
 from optdsl.checks.context import Context
 from optdsl.checks.trace import IllDefinedError, UndecidedError, Value, replay
 from optdsl.checks.walk import Key
+from optdsl.language.inputs import drawn
 from optdsl.language.optimizer import Optimizer
 
 Run = list[dict[Key, Value]]
@@ -36,9 +37,15 @@ def hyper_points(context: Context) -> Iterator[dict[str, Fraction]]:
     given = context.optimizer.inputs
     for point in _hyper_points(context):
         for value in _INPUTS if given else ():
-            yield {**point, **dict.fromkeys(given, value)}
+            yield {**point, **{name: _possible(name, value) for name in given}}
         if not given:
             yield point
+
+
+def _possible(name: str, value: Fraction) -> Fraction:
+    """What is drawn uniformly lies between 0 and 1."""
+    draw = drawn(name)
+    return Fraction(1, 2) + value / 8 if draw is not None and draw[0] == "uniform" else value
 
 
 def _hyper_points(context: Context) -> Iterator[dict[str, Fraction]]:

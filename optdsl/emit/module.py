@@ -31,7 +31,7 @@ BASES = {
     "torch": ("optdsl.runtime.torch_optimizer", "FusedOptimizer"),
     "numpy": ("optdsl.runtime.numpy_optimizer", "ArrayOptimizer"),
 }
-LAYOUT_NAMES = "Column Flag Hyper Input Layout Reduction State THETA_0 Total Variant Vector View".split()
+LAYOUT_NAMES = "Column Draw Flag Hyper Input Layout Reduction State THETA_0 Total Variant Vector View".split()
 _STORAGES = (Type.F32, Type.F64)
 _Pair = tuple[str, str]
 

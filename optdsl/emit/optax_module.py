@@ -13,23 +13,25 @@ from optdsl.diagnostics import OptdslError
 from optdsl.diagnostics.catalogue import NotYet
 from optdsl.emit.text import (
     docstring,
+    draw_rows,
     flag_row,
     header_comment,
     hyper_row,
     input_row,
     options,
+    seed_column,
     state_row,
     tuple_lines,
 )
 from optdsl.kernel.ir import Kernel, Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
-from optdsl.language.inputs import FIRST_GRADIENT
-from optdsl.language.optimizer import Age, Assign, Optimizer, Ref, Role, Shape
+from optdsl.language.inputs import FIRST_GRADIENT, drawn
+from optdsl.language.optimizer import Age, Assign, Optimizer, Ref, Role, Shape, references
 from optdsl.language.reductions import totals
 from optdsl.language.specialise import flag_settings, specialise
 
-LAYOUT_NAMES = ("Flag", "Hyper", "Input", "State", "THETA_0", "Total")
+LAYOUT_NAMES = ("Draw", "Flag", "Hyper", "Input", "State", "THETA_0", "Total")
 STEP_NAMES = ("JaxKernel", "JaxReduction", "JaxVariant")
 
 
@@ -81,6 +83,9 @@ def not_for_optax(optimizer: Optimizer) -> str | None:
         (*optimizer.query_lines, Assign(Ref(Role.THETA, "theta", Age.NEW), optimizer.query))
     ):
         return "a reduction before the gradient is taken"
+    parts = (optimizer.query, *(line.value for line in optimizer.query_lines))
+    if any(drawn(ref.name) for part in parts if part is not None for ref in references(part)):
+        return "a random number before the gradient is taken"
     return None
 
 
@@ -128,6 +133,8 @@ class _Functions:
             *tuple_lines("reductions", [self._reduction(program, x, suffix) for x in program.reductions], 3),
             f"            update={self._kernel(program.update, suffix)},",
         ]
+        if draws := draw_rows(optimizer, tuple(buffer.name for buffer in program.update.buffers)):
+            lines += [*tuple_lines("draws", draws, 3), f"            seed={seed_column(optimizer)},"]
         if program.vectors:
             lines += tuple_lines("vectors", [self._kernel(kernel, suffix) for kernel in program.vectors], 3)
         if sums := program.update.line_sums:

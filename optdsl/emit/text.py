@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from optdsl import __version__
-from optdsl.language.inputs import asked_for, input_of, inputs_by_shape
+from optdsl.language.inputs import SEED, asked_for, drawn, input_of, inputs_by_shape, made
 from optdsl.language.optimizer import (
     Alias,
     Flag,
@@ -175,7 +175,8 @@ def flag_row(flag: Flag) -> str:
 
 
 def input_row(name: str) -> str:
-    return f'Input("{name}", {input_of(name).shape is Shape.ELEMENT})'
+    given = ", made=True" if made(name) else ""
+    return f'Input("{name}", {input_of(name).shape is Shape.ELEMENT}{given})'
 
 
 def state_row(state: State) -> str:
@@ -188,6 +189,17 @@ def state_row(state: State) -> str:
             initial = "THETA_0"
     per = f', per="{state.shape.name.lower()}"' if state.shape in (Shape.ROWS, Shape.COLS) else ""
     return f'State("{state.name}", key="{state.alias or state.name}", initial={initial}{per})'
+
+
+def draw_rows(optimizer: Optimizer, buffers: tuple[str, ...]) -> list[str]:
+    found = ((name, drawn(name)) for name in optimizer.inputs)
+    return [
+        f'Draw({buffers.index(name)}, "{draw[0]}", {draw[1]})' for name, draw in found if draw is not None
+    ]
+
+
+def seed_column(optimizer: Optimizer) -> int:
+    return [hyper.name for hyper in optimizer.hypers].index(SEED)
 
 
 def _variant(head: str, facts: VariantFacts) -> list[str]:
@@ -234,6 +246,9 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
             pair = _pair(vector.functions[place])
             lines.append(f'                Vector({pair}, {vector.scalar_count}, "{vector.per}"),')
         lines.append("            ),")
+    if draws := draw_rows(optimizer, named):
+        lines += tuple_lines("draws", draws, 3)
+        lines.append(f"            seed={seed_column(optimizer)},")
     if facts.query is not None:
         lines += [f"    {line}" for line in _variant("        query=", facts.query)]
     if facts.below is not None:
@@ -252,6 +267,7 @@ def _time_use(optimizer: Optimizer) -> tuple[bool, bool]:
     if optimizer.query is not None:
         parts.append(optimizer.query)
     reads = any(ref.role is Role.TIME for part in parts for ref in references(part))
+    reads |= any(drawn(name) for name in optimizer.inputs)
     return reads, any(line.first is not None for line in optimizer.lines)
 
 

@@ -36,7 +36,7 @@ from optdsl.kernel.lines import as_kept, constant_of, keeps
 from optdsl.kernel.names import Namer
 from optdsl.kernel.walk import locals_in
 from optdsl.language import optimizer as meaning
-from optdsl.language.inputs import inputs_by_shape
+from optdsl.language.inputs import drawn, inputs_by_shape
 from optdsl.language.operators import OPERATORS, REDUCTIONS, Reduction
 from optdsl.language.optimizer import Age, Assign, Optimizer, Role, Shape
 from optdsl.language.reductions import Total, reductions_in
@@ -179,7 +179,7 @@ class Lowering:
         for buffer, local in self.loaded.items():
             value: Expr = Load(buffer, self._type(buffer))
             value = value if value.type is compute else Cast(value, compute)
-            if buffer == "g" or buffer in self.arrays:
+            if buffer == "g" or (buffer in self.arrays and drawn(buffer) is None):
                 value = Op("mul", (self._scalar(DIRECTION), value), compute)
             loads.append(Let(local, value))
         body = (*loads, *self.body, *stores)

@@ -25,6 +25,7 @@ from optdsl.diagnostics.catalogue import NotYet
 from optdsl.language import syntax
 from optdsl.language.arguments import Find, Given, Meaning, Scheduled, read_arguments
 from optdsl.language.inherited import inherited
+from optdsl.language.inputs import SEED, draw_name, drawn
 from optdsl.language.objective import VALUE, Objective
 from optdsl.language.optimizer import (
     Age,
@@ -125,6 +126,8 @@ class _Composing:
         self.states: list[State] = []
         self.outputs: list[Output] = []
         self.inherited: list[Inherited] = []
+        self.draws: list[str] = []
+        self.seed: Hyper | None = None  # one for all
         self.scheduled: list[Assign] = []  # these come first: they need nothing but hypers and t
 
     def optimizer(self, header: str) -> Optimizer | None:
@@ -163,10 +166,10 @@ class _Composing:
             core,
             name=self.composition.name,
             doc=header or self._text(),
-            hypers=tuple(self.hypers),
+            hypers=(*self.hypers, *((self.seed,) if self.seed else ())),
             flags=tuple(self.flags),
             states=tuple(self.states),
-            inputs=self.given,
+            inputs=(*self.given, *self.draws),
             query_lines=(*self.scheduled, *core.query_lines) if core.query is not None else (),
             lines=(*self.scheduled, *lines),
             claims=self.composition.claims,
@@ -193,7 +196,7 @@ class _Composing:
         for stage, part in self.stages:
             declared = part.stand_in if isinstance(part, Part) else part
             assert isinstance(declared, Optimizer)
-            found |= dict.fromkeys(declared.inputs)
+            found |= dict.fromkeys(name for name in declared.inputs if drawn(name) is None)
             main = self.stages[self.main][1]
             assert isinstance(main, Optimizer)
             for name in declared.inputs:
@@ -203,9 +206,10 @@ class _Composing:
         return tuple(found)
 
     def _fresh(self, part: Part, name: str) -> dict[str, str]:
-        ranks = {flag.name for flag in part.stand_in.flags if flag.rank is not None}  # the same in all parts
+        """New names for what is the part's own; ranks and the seed are the same in all parts."""
+        same = {SEED, *(flag.name for flag in part.stand_in.flags if flag.rank is not None)}
         return {
-            each: each if each in ranks else self.names.fresh(each, name) for each in names_of(part.stand_in)
+            each: each if each in same else self.names.fresh(each, name) for each in names_of(part.stand_in)
         }
 
     def _brought(
@@ -229,7 +233,8 @@ class _Composing:
         flags = (
             replace(each, default=given.switches.get(each.name, each.default)) for each in optimizer.flags
         )
-        found = renamed(replace(optimizer, hypers=tuple(hypers), flags=tuple(flags)), names)
+        found = self._drawn_anew(replace(optimizer, hypers=tuple(hypers), flags=tuple(flags)))
+        found = renamed(found, names)
         if names:  # only the optimizer keeps what frameworks call its own
             found = replace(
                 found,
@@ -239,7 +244,12 @@ class _Composing:
             )
         self.inherited += inherited(optimizer, name, names, given.schedules, is_core=not names)
         values = {names.get(hyper, hyper) for hyper in given.schedules}
-        self.hypers += [each for each in found.hypers if each.name not in values]
+        for each in found.hypers:
+            if each.name == SEED:
+                if self.seed is None or each.default:
+                    self.seed = each
+            elif each.name not in values:
+                self.hypers.append(each)
         self.flags += (flag for flag in found.flags if flag.rank is None or flag not in self.flags)
         self.states += found.states
         self.outputs[:0] = found.outputs
@@ -253,6 +263,26 @@ class _Composing:
             query=map_refs(found.query, value) if found.query is not None else None,
             query_lines=tuple(map_line(line, value) for line in found.query_lines),
             lines=tuple(map_line(line, value) for line in found.lines),
+        )
+
+    def _drawn_anew(self, optimizer: Optimizer) -> Optimizer:
+        """With what it draws numbered behind what the parts before draw."""
+        before = len(self.draws)
+        names: dict[str, str] = {}
+        for name in optimizer.inputs:
+            if (draw := drawn(name)) is not None:
+                names[name] = draw_name(draw[0], before + len(names))
+        self.draws += names.values()
+
+        def ref(old: Ref) -> Ref:
+            return replace(old, name=names[old.name]) if old.name in names else old
+
+        return replace(
+            optimizer,
+            inputs=tuple(names.get(name, name) for name in optimizer.inputs),
+            query=map_refs(optimizer.query, ref) if optimizer.query is not None else None,
+            query_lines=tuple(map_line(line, ref) for line in optimizer.query_lines),
+            lines=tuple(map_line(line, ref) for line in optimizer.lines),
         )
 
     def _needs_numbers(self, what: str, expr: Expr, given: Given) -> None:

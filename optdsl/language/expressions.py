@@ -10,7 +10,7 @@ from optdsl.diagnostics import Label, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.language import syntax
 from optdsl.language.constants import literal
-from optdsl.language.inputs import INPUTS
+from optdsl.language.inputs import DRAWN, INPUTS, draw_name
 from optdsl.language.names import closest
 from optdsl.language.operators import (
     INFIX,
@@ -87,6 +87,8 @@ def _call(call: syntax.Call, scope: Scope) -> Expr | None:
     report, name = scope.report, call.function
     if name == "grad":
         report.add(problem.GradientPoint(span=call.span, reason="`grad` is not a value of its own"))
+    elif name in DRAWN and scope.draws is not None:
+        return _drawn(call, scope.draws, scope)
     elif name in RESERVED_FUNCTIONS:
         report.add(problem.NotYet(span=call.span, what=f"`{name}`"))
     elif reduction_name(name, call.over) in REDUCTIONS:
@@ -112,6 +114,15 @@ def _call(call: syntax.Call, scope: Scope) -> Expr | None:
     else:
         return _apply(OPERATORS[name], tuple(a.value for a in call.arguments), call.span, scope)
     return None
+
+
+def _drawn(call: syntax.Call, draws: list[str], scope: Scope) -> Expr | None:
+    """Every call draws numbers of its own; to read one twice, give it a name."""
+    if call.arguments or call.over:
+        scope.report.add(_wrong_arity(call, 0))
+        return None
+    draws.append(draw_name(call.function, len(draws)))
+    return Ref(Role.INPUT, draws[-1], shape=Shape.ELEMENT, span=call.span)
 
 
 def _reduction(call: syntax.Call, scope: Scope) -> Expr | None:
@@ -153,7 +164,7 @@ def _wrong_arity(call: syntax.Call, arity: int) -> problem.WrongArity:
     return problem.WrongArity(
         span=call.span,
         name=call.function,
-        expected=f"{arity} argument{'s' if arity > 1 else ''}, by position",
+        expected=f"{arity} argument{'s' if arity > 1 else ''}, by position" if arity else "no argument",
         given=", ".join(a.name for a in call.arguments if a.name) or str(len(call.arguments)),
     )
 

@@ -41,7 +41,7 @@ _WORDS = frozenset(
     "optimizer transform schedule objective wrapper hyper flag state input output start when else end prove "
     "expect estimate if then and or not mod in as over".split()
 )
-_MADE = frozenset({"first_g"})  # a buffer of every step of two gradients
+_MADE = re.compile("first_g|seed|(normal|uniform)_draw[0-9]+")  # see `inputs`
 _CALLER = frozenset("self cls params closure maximize foreach fused capturable differentiable mode".split())
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -69,7 +69,7 @@ def why_illegal(name: str) -> str | None:
         return "does not begin with a letter"
     if not LEGAL.fullmatch(name):
         return "holds other characters than ASCII letters, digits and `_`"
-    if name in BUILT_IN or name in _MADE:
+    if name in BUILT_IN or _MADE.fullmatch(name):
         return "has a fixed meaning"
     if name in OPERATORS or name in REDUCTIONS or name in RESERVED_FUNCTIONS:
         return "is the name of an operator"

@@ -199,4 +199,4 @@ REDUCTIONS: dict[str, Reduction] = {
 """By `reduction_name`."""
 
 # Written in a spec, and not yet compiled: matrices, random numbers, loops.
-RESERVED_FUNCTIONS = frozenset("transpose dim rank repeat normal rademacher grad hvp eigh qr".split())
+RESERVED_FUNCTIONS = frozenset("transpose dim rank repeat normal uniform rademacher grad hvp eigh qr".split())

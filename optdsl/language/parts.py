@@ -19,6 +19,7 @@ from optdsl.diagnostics import Problem, Report, Source, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.diagnostics import catalogue_parts as parts_problem
 from optdsl.language import syntax
+from optdsl.language.inputs import DRAWN
 from optdsl.language.objective import VALUE
 from optdsl.language.optimizer import Assign, Flag, Hyper, Optimizer
 from optdsl.language.shapes import flattened, parts_of
@@ -118,7 +119,8 @@ class _Reading:
                     self._not_here("an output", statement.span)
                 case syntax.Assign(value=value) if kind is syntax.Kind.SCHEDULE:
                     for at in _everywhere(value):
-                        if isinstance(at, syntax.At) and at.name in ("theta", "g"):
+                        changing = isinstance(at, syntax.At) and at.name in ("theta", "g")
+                        if changing or (isinstance(at, syntax.Call) and at.function in DRAWN):
                             self._not_here(f"`{self.report.source.slice(at.span)}`", at.span)
         if not any(isinstance(s, syntax.Assign) and s.target == syntax.Name(VALUE) for s in body):
             name = self.definition.name

@@ -6,14 +6,26 @@ Not done here: nothing is folded or simplified, no flag is chosen, and no claim 
 """
 
 from dataclasses import replace
+from fractions import Fraction
 
 from optdsl.diagnostics import Label, Report, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.language import declarations, syntax
 from optdsl.language.constants import check_constants
 from optdsl.language.expressions import resolve_expr
-from optdsl.language.inputs import FIRST_GRADIENT
-from optdsl.language.optimizer import Age, Assign, Expr, Optimizer, Ref, Role, Shape, references
+from optdsl.language.inputs import FIRST_GRADIENT, SEED, made
+from optdsl.language.optimizer import (
+    Age,
+    Assign,
+    Domain,
+    Expr,
+    Hyper,
+    Optimizer,
+    Ref,
+    Role,
+    Shape,
+    references,
+)
 from optdsl.language.ranks import Block, rank_flags
 from optdsl.language.reductions import reductions_in
 from optdsl.language.resolve_output import resolve_output
@@ -33,6 +45,7 @@ def resolve_optimizer(
     return _Definition(definition, report, excused).resolve(header)
 
 
+SEED_HYPER = Hyper(SEED, Fraction(0), Domain(Fraction(0), Fraction(2**32 - 1), True, True))
 _PER = {Shape.TENSOR: "tensor", Shape.ROWS: "row", Shape.COLS: "column"} | dict.fromkeys(
     (Shape.SCALAR, Shape.GLOBAL), "step"
 )
@@ -44,7 +57,7 @@ class _Definition:
     def __init__(self, definition: syntax.Definition, report: Report, excused: frozenset[str]) -> None:
         self.definition = definition
         self.report = report
-        self.scope = Scope(report, excused=excused)
+        self.scope = Scope(report, excused=excused, draws=[])
         self.lines: list[Assign] = []
         self.claims: list[syntax.Claim] = []
         self.first_cases: dict[str, tuple[syntax.Assign, Expr | None]] = {}
@@ -82,10 +95,10 @@ class _Definition:
         optimizer = Optimizer(
             name=self.definition.name,
             doc=header,
-            hypers=tuple(hyper for hyper in hypers if hyper),
+            hypers=(*(hyper for hyper in hypers if hyper), *((SEED_HYPER,) if scope.draws else ())),
             flags=flags,
             states=tuple(state for state in states if state),
-            inputs=(*scope.inputs, *((FIRST_GRADIENT,) if self.first_gradient else ())),
+            inputs=(*scope.inputs, *((FIRST_GRADIENT,) if self.first_gradient else ()), *(scope.draws or ())),
             query=self.query,
             query_lines=self.query_lines,
             lines=tuple(self.lines),
@@ -340,7 +353,7 @@ class _Definition:
             ref
             for part in before
             for ref in references(part)
-            if ref.role is Role.INPUT and ref.name != FIRST_GRADIENT
+            if ref.role is Role.INPUT and not made(ref.name)
         ]
         if given:
             self.report.add(

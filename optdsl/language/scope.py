@@ -26,6 +26,7 @@ class Scope:
     later: dict[str, Span] = field(default_factory=dict)  # values that some line sets, and where
     values: dict[str, Span] = field(default_factory=dict)  # values set so far
     new: dict[str, Span] = field(default_factory=dict)  # states (and theta) whose new value is set
+    draws: list[str] | None = None  # what is drawn so far, in the order of the calls; None: nothing can be
     gradient_read: Span | None = None
     poisoned: set[str] = field(default_factory=set)  # set by a line with an error
     elsewhere: set[str] = field(default_factory=set)  # set in a branch of a `when`, and this is not it

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from optdsl.language import syntax
-from optdsl.language.inputs import INPUTS
+from optdsl.language.inputs import DRAWN, INPUTS
 from optdsl.language.operators import REDUCTIONS, reduction_name
 from optdsl.language.optimizer import Shape
 
@@ -62,6 +62,8 @@ def _reads(expr: syntax.Expr, limit: Shape) -> Iterator[tuple[str, Shape]]:
     match expr:
         case syntax.Name(name) | syntax.At(name):
             yield name, limit
+        case syntax.Call(function=function) if function in DRAWN:
+            yield "theta", limit  # one for each element
         case syntax.Call(function, arguments, over):
             row = REDUCTIONS.get(reduction_name(function, over))
             inside = row.shape.reduced(limit) if row else limit

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 
+from optdsl.language.inputs import made
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Optimizer, Ref, Role, Truth, references
 
 
@@ -35,9 +36,13 @@ def specialise(optimizer: Optimizer, flags: Mapping[str, bool]) -> Optimizer:
     query_lines = tuple(_line(line, values) for line in optimizer.query_lines)
     outputs = tuple(replace(output, value=_decided(output.value, values)) for output in optimizer.outputs)
     live = live_names(lines, query, query_lines, tuple(output.value for output in outputs))
+    kept = tuple(line for line in (*query_lines, *lines) if line.target.name in live)
+    parts = [part for line in kept for part in (line.value, line.first)] + [query]
+    read = {ref.name for part in parts if part is not None for ref in references(part)}
     return replace(
         optimizer,
         flags=(),
+        inputs=tuple(name for name in optimizer.inputs if name in read or not made(name)),
         states=tuple(state for state in optimizer.states if state.name in live),
         query=query,
         query_lines=tuple(line for line in query_lines if line.target.name in live),

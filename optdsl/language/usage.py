@@ -39,7 +39,7 @@ def report_unused(optimizer: Optimizer, scope: Scope) -> None:
 def _declared(optimizer: Optimizer, scope: Scope, used: set[str], report: Report) -> None:
     initial = {ref.name for state in optimizer.states for ref in references(state.initial)}
     for hyper in optimizer.hypers:
-        if hyper.name not in used | initial:
+        if hyper.name in scope.hypers and hyper.name not in used | initial:
             span = scope.hypers[hyper.name].name_span
             report.add(problem.Unused(span=span, what="hyperparameter", name=hyper.name))
     for given in optimizer.inputs:

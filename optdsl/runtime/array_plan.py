@@ -123,7 +123,7 @@ class ArrayPlan:
             self._variants[i] = chosen
         # What goes through rows takes those of the array, whatever the order of its strides.
         self._order = {
-            i: tuple(range(arrays[i].ndim)) if variant.reduced else _storage_order(arrays[i])
+            i: tuple(range(arrays[i].ndim)) if variant.by_rows else _storage_order(arrays[i])
             for i, variant in self._variants.items()
         }
         self._models: dict[int, Array] = {}
@@ -170,6 +170,8 @@ class ArrayPlan:
         for name, arrays in given.items():
             self._place(name, arrays)
         self._load_copies()
+        for table, _ in self._tables:
+            table.draw(threads)
         reduce_tables((table for table, _ in self._tables), threads)
         for table, _ in self._tables:
             table.run(table.pair, threads)
@@ -213,6 +215,8 @@ class ArrayPlan:
             widths=widths,
             times=times,
             groups=np.zeros(len(indices), np.int64),
+            places=np.array(indices, np.int64),
+            itemsize=self._arrays[indices[0]].dtype.itemsize,
         )
 
     def _worked_on(self, array: Array, index: int) -> Array:
@@ -226,6 +230,8 @@ class ArrayPlan:
 
     def _place(self, name: str, arrays: Sequence[Array | None]) -> None:
         for table, indices in self._tables:
+            if name not in table.variant.buffers:
+                continue
             column = table.variant.buffers.index(name)
             for row, i in enumerate(indices):
                 x = arrays[i]

@@ -13,7 +13,7 @@ from optdsl.runtime.layout import Layout
 
 def unread(layout: Layout, given: Mapping[str, Any]) -> None:
     """Raises `TypeError` for an input that the optimizer has not got."""
-    known = {each.name for each in layout.inputs}
+    known = {each.name for each in layout.inputs if not each.made}
     for name, value in given.items():
         if value is not None and name not in known:
             raise TypeError(f"{layout.name} reads no {name}; call step without it")
@@ -31,7 +31,8 @@ def unknown_numbers(layout: Layout) -> tuple[float, ...]:
 
 def arrays(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
     """Raises `TypeError` when one is missing."""
-    return {each.name: _present(layout, each.name, given) for each in layout.inputs if each.per_element}
+    asked = (each.name for each in layout.inputs if each.per_element and not each.made)
+    return {name: _present(layout, name, given) for name in asked}
 
 
 def _present(layout: Layout, name: str, given: Mapping[str, Any]) -> Any:

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from optdsl.runtime.layout import COUNTS, LINE_COUNTS, State, Total, dims
+from optdsl.runtime.layout import COUNTS, LINE_COUNTS, Draw, State, Total, dims
+from optdsl.runtime.threefry import key_of, numbers_of, words
 
 Functions = tuple[Callable[..., Any], Callable[..., Any]]
 """(prologue, body)."""
@@ -52,6 +53,7 @@ class JaxVariant:
     vectors    what writes the states with one value per row or column
     query      what moves the parameters to where the gradient is taken; None: they stay
     views      what gives second views of them
+    draws      what is drawn, behind the inputs, with the hyper number `seed`
     below      the variant for leaves of fewer dimensions than `rank`; None: there is one for all
     """
 
@@ -65,6 +67,8 @@ class JaxVariant:
     views: tuple[Functions, ...] = ()
     below: "JaxVariant | None" = None
     rank: int = 0
+    draws: tuple[Draw, ...] = ()
+    seed: int = 0
 
     def of_rank(self, dimensions: int) -> "JaxVariant":
         return self if self.below is None or dimensions >= self.rank else self.below
@@ -100,6 +104,18 @@ class Leaf:
         with np.errstate(all="ignore"):
             scalars, numbers = prologue(row, self.now, self.direction, self.numbers)
         return body(self.arrays, _like(scalars, self.arrays[0])), numbers
+
+
+def drawn(leaf: Leaf, t: Any, place: int) -> list[Any]:
+    """The random numbers of step `t` (a whole number) for the leaf of that place."""
+    found = []
+    for draw in leaf.variant.draws:
+        key = key_of(leaf.row[leaf.variant.seed], t, draw.number, place, jnp)
+        p = leaf.arrays[0]
+        first, second = words(key, jnp.arange(p.size, dtype=jnp.uint32), jnp)
+        numbers = numbers_of(draw.kind, first, second, jnp.result_type(float), jnp)
+        found.append(numbers.reshape(p.shape).astype(p.dtype))
+    return found
 
 
 def stepped(leaves: Sequence[Leaf]) -> None:

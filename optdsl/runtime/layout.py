@@ -62,10 +62,23 @@ FIRST_GRADIENT = "first_g"
 
 @dataclass(frozen=True)
 class Input:
-    """What a step is given beside gradients: a number, or an array for each parameter."""
+    """What a step is given beside gradients: a number, or an array for each parameter.
+
+    `made`: by the runtime, and not given by a user.
+    """
 
     name: str
     per_element: bool
+    made: bool = False
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random numbers for the buffer of that number: "normal" or "uniform", of which call of the spec."""
+
+    buffer: int
+    kind: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -167,6 +180,8 @@ class Variant:
     reduced            "rows" or "cols" for each float64 buffer behind the states, where a pass puts its sums;
                        with any, tensors are gone through by rows, and have to be contiguous
     vectors_...        what writes the states with one value for each row or column
+    draws              what is drawn before a step; tensors have to be contiguous
+    seed               the column of the seed, where anything is drawn
     below              the variant for tensors of fewer dimensions than `rank`; None: there is one for all
     """
 
@@ -187,10 +202,17 @@ class Variant:
     below: "Variant | None" = None
     rank: int = 0
     views: tuple[View, ...] = ()
+    draws: tuple[Draw, ...] = ()
+    seed: int = 0
 
     def of_rank(self, dimensions: int) -> "Variant":
         """The variant for a tensor of so many dimensions."""
         return self if self.below is None or dimensions >= self.rank else self.below
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether elements have to lie in the order of their indices."""
+        return bool(self.reduced or self.draws)
 
     def moving(self, dimensions: int) -> "Variant | None":
         """What moves such a tensor to where the gradient is taken."""

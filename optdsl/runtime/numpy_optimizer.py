@@ -82,7 +82,7 @@ class ArrayOptimizer:
         refuse_while_shown(self.layout, self._shown is not None, "no step is taken")
         words = {"loss": loss, "hvp": hvp}
         unread(self.layout, words)
-        scalars, inputs = numbers(self.layout, words), arrays(self.layout, {**words, FIRST_GRADIENT: ()})
+        scalars, inputs = numbers(self.layout, words), arrays(self.layout, words)
         options, first = self._options(), None
         if callable(grads):
             found, first = self._evaluate(grads, options)
@@ -96,8 +96,8 @@ class ArrayOptimizer:
         gradients = check_gradients(found, self._arrays, self._structure)
         active = tuple(g is not None for g in gradients)
         given = {"g": gradients}
-        if inputs.pop(FIRST_GRADIENT, None) is not None:
-            given[FIRST_GRADIENT] = first or gradients
+        if first is not None:
+            given[FIRST_GRADIENT] = first
         given |= {name: self._input(name, x, active) for name, x in inputs.items()}
         plan = self._plan
         if plan is None or not plan.is_for(options.variant, active, self._states):

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optdsl.runtime.jnp_step import JaxVariant, Leaf, moved, stepped
+from optdsl.runtime.jnp_step import JaxVariant, Leaf, drawn, moved, stepped
 from optdsl.runtime.layout import OPTAX_INPUTS, THETA_0, Flag, Hyper, Input, State
 
 LOSS = OPTAX_INPUTS["loss"]
@@ -103,10 +103,13 @@ class _Functions:
                 "update(gradient, state, params, at=point)"
             )
         loss = [self._loss(given) for each in self.layout.inputs if not each.per_element]
-        trees = {each.name: self._tree(each.name, given) for each in self.layout.inputs if each.per_element}
+        asked = (each.name for each in self.layout.inputs if each.per_element and not each.made)
+        trees = {name: self._tree(name, given) for name in asked}
         leaves, structure = self._leaves(state, params, self._hypers_at(state.count) + loss, state.count + 1)
         for name, tree in {"gradient": updates, **trees}.items():
             self._place(name, tree, leaves, params)
+        for place, leaf in enumerate(leaves):
+            leaf.arrays += drawn(leaf, state.count + 1, place)
         old = [leaf.arrays[0] for leaf in leaves]
         stepped(leaves)
         steps = [leaf.arrays[0] - p for leaf, p in zip(leaves, old, strict=True)]

@@ -15,6 +15,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from optdsl.runtime.batch import Batch
+from optdsl.runtime.drawing import Drawn, compile_draws
 from optdsl.runtime.launch import Chunks
 from optdsl.runtime.layout import KernelPair, Reduction, Variant, Vector
 from optdsl.runtime.lines import buffers, compile_lines, update_lines
@@ -42,6 +43,8 @@ class Table:
     widths      (T, 1 + K) int64  their bytes, of `NUMBER_WIDTHS`
     times       (T,) float64      the step to take, for tensors whose counter is not kept
     groups      (T,) int64        the group of each tensor
+    places      (T,) int64        which of all parameters each is, for what is drawn
+    itemsize                      bytes of an element
     dims        (T, 2) int64      rows and columns, for variants that reduce over them
     """
 
@@ -53,6 +56,8 @@ class Table:
     widths: NDArray[np.int64]
     times: NDArray[np.float64]
     groups: NDArray[np.int64]
+    places: NDArray[np.int64]
+    itemsize: int
     reductions: tuple[Reduction, ...] = ()
     vectors: tuple[Vector, ...] = ()
     dims: NDArray[np.int64] | None = None
@@ -74,6 +79,9 @@ class Table:
         if self.dims is not None:
             added, self._memory = buffers(self.sizes, self.dims, self.variant.reduced)
             self.addresses = np.hstack((self.addresses, added))
+        self._drawn = [Drawn(draw, self.sizes, self.itemsize) for draw in self.variant.draws]
+        for each in self._drawn:
+            self.addresses[:, each.draw.buffer] = each.addresses
         self.chunks = Chunks(self.sizes, self._rows, self.dims)
 
     def compile(self) -> None:
@@ -81,6 +89,7 @@ class Table:
         for kernel in (*self.pair, _gather, _scatter):
             kernel.compiled  # noqa: B018
         compile_passes(self.reductions)
+        compile_draws(self._drawn)
         if self.dims is not None:
             compile_lines(self.vectors)
 
@@ -112,6 +121,13 @@ class Table:
             scalar_states=self._states[:n],
             dims=self.dims,
         )
+
+    def draw(self, threads: int) -> None:
+        """This step's random numbers, into buffers of the table's own."""
+        rows = self.batch.rows
+        for each in self._drawn:
+            seeds = self.batch.hypers[rows, self.variant.seed]
+            each.fill(seeds, self.batch.t[rows], self.places, self.chunks, threads)
 
     def run(self, pair: KernelPair, threads: int) -> None:
         """A kernel over the gathered batch; the scalar states of the batch are new afterwards."""

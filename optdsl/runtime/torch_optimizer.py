@@ -89,7 +89,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             return None
         unread(self.layout, {"loss": loss, "hvp": hvp})
         given, shown = {"loss": loss, "hvp": hvp}, None
-        arrays(self.layout, {**given, FIRST_GRADIENT: ()})
+        inputs = arrays(self.layout, given)
         if closure is None:
             numbers(self.layout, given)
         if any(read_variant(self.layout, group).query for group in self.param_groups):
@@ -100,7 +100,9 @@ class FusedOptimizer(torch.optim.Optimizer):
                     "calls backward() and returns the loss"
                 )
             found = at_query_point(self, closure, self._threads())
-            loss, shown, given[FIRST_GRADIENT] = found.loss, found.shown, found.first
+            loss, shown = found.loss, found.shown
+            if found.first is not None:
+                inputs[FIRST_GRADIENT] = found.first
         elif closure is not None:
             with torch.enable_grad():
                 loss = shown = closure()
@@ -108,7 +110,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             given["loss"] = loss
         if (scale := loss_scale(self)) is not None:
             with torch.no_grad():
-                self._update(numbers(self.layout, given), arrays(self.layout, given), scale)
+                self._update(numbers(self.layout, given), inputs, scale)
         return shown
 
     def _update(self, scalars: tuple[float, ...], inputs: dict[str, Any], scale: float) -> None:

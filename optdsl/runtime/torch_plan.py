@@ -53,6 +53,7 @@ class Member:
     what: str
     variant: Variant
     state: ParameterState
+    index: int  # among all parameters
 
 
 @dataclass
@@ -122,20 +123,21 @@ class Plan:
         """
         parameters = [p for group in groups for p in group["params"]]
         members: list[Member] = []
-        given = zip(gradients, words(groups), strict=True)
+        given, index = zip(gradients, words(groups), strict=True), -1
         for number, (group, (hypers, variant, _)) in enumerate(zip(groups, options, strict=True)):
             for p, (g, what) in zip(group["params"], given, strict=False):
+                index += 1
                 if g is None:
                     continue
                 chosen = variant.moving(p.dim()) if for_query else variant.of_rank(p.dim())
                 assert chosen is not None  # only what moves is in a plan for a query
-                check_parameter(p, what, by_rows=variant.below is not None or bool(chosen.reduced))
+                check_parameter(p, what, by_rows=variant.below is not None or chosen.by_rows)
                 moves = for_query or for_view
                 if not moves:
                     check_gradient(g, p, what)
                 own = state.get(p, {})  # which makes no entry
                 complete = complete_state(layout, chosen, p, own, hypers, what)
-                members.append(Member(p, None if moves else g, number, what, chosen, complete))
+                members.append(Member(p, None if moves else g, number, what, chosen, complete, index))
         missing = [g is None for g in gradients]
         return cls(parameters, missing, [option.variant for option in options], members)
 
@@ -184,7 +186,7 @@ class Plan:
         widths = np.zeros_like(numbers_at, np.int64)
         for row, index in enumerate(indices):
             member = self.members[index]
-            model = self._models[index] = self._model(as_real(member.p), by_rows=bool(variant.reduced))
+            model = self._models[index] = self._model(as_real(member.p), by_rows=variant.by_rows)
             addresses[row, 0] = model.data_ptr()
             addresses[row, 1] = self._gradient_address(index, model, index in in_the_way)
             for column, (spec, state) in enumerate(
@@ -208,6 +210,8 @@ class Plan:
             widths=widths,
             times=np.array([self.members[i].state.t for i in indices]),
             groups=np.array([self.members[i].group for i in indices], np.int64),
+            places=np.array([self.members[i].index for i in indices], np.int64),
+            itemsize=4 if single else 8,
         )
         step = (STEP,) if variant.keeps_step else ()
         keys = (*step, *(state.key for state in (*variant.states, *variant.scalar_states)))
@@ -337,6 +341,8 @@ class Plan:
                 raise ValueError(f"{name} holds {count}; give one for each, None where there is no gradient")
             active = [x for x, missing in zip(tensors, self._missing, strict=True) if not missing]
             for part in self.parts:
+                if name not in part.table.variant.buffers:
+                    continue
                 column = part.table.variant.buffers.index(name)
                 for row, index in enumerate(part.members.tolist()):
                     part.table.addresses[row, column] = self._input(name, index, active[index])
@@ -364,6 +370,8 @@ class Plan:
     def move(self, threads: int) -> None:
         """The kernels alone; from here on nothing is checked any more."""
         self.load_copies()
+        for part in self.parts:
+            part.table.draw(threads)
         reduce_tables((part.table for part in self.parts), threads)
         for part in self.parts:
             part.table.run(part.table.pair, threads)

@@ -116,7 +116,7 @@ LAYOUT = Layout(
     ),
     flags=(),
     inputs=(
-        Input("first_g", True),
+        Input("first_g", True, made=True),
     ),
     variants={
         (): Variant(

@@ -1,0 +1,32 @@
+@prologue
+def prepare(hypers, t, direction, states, scalars):
+    """Step scalars, in float64: once a step for each row of hyperparameters."""
+    for row in range(t.size):
+        lr = hypers[row, 0]
+        temperature = hypers[row, 1]
+        k0 = lr / 2.0
+        k1 = math.sqrt(lr * temperature)
+        scalars[row, 0] = direction[row]
+        scalars[row, 1] = k0
+        scalars[row, 2] = k1
+
+
+@kernel
+def update(addresses, chunks, first, last, scalars):
+    """Chunks first..last, in place: computes in f64, stores f32."""
+    for chunk in range(first, last):
+        tensor, start, size, row = chunks[chunk]
+        offset = f32_bytes(start)
+        theta_at = addresses[tensor, 0] + offset
+        g_at = addresses[tensor, 1] + offset
+        normal_draw0_at = addresses[tensor, 2] + offset
+        direction = scalars[row, 0]
+        k0 = scalars[row, 1]
+        k1 = scalars[row, 2]
+        for i in range(size):
+            theta_old = f64(read_f32(theta_at, i, 0))
+            g = direction * f64(read_f32(g_at, i, 1))
+            normal_draw0 = f64(read_f32(normal_draw0_at, i, 2))
+            # theta[t] = theta[t-1] - lr/2*g[t] + sqrt(lr*temperature)*normal()
+            theta = theta_old - k0 * g + k1 * normal_draw0
+            write_f32(theta_at, i, f32(theta), 0)

@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 PYTEST_ARGS ?= -n 2
 
-.PHONY: help demo test lint types golden parity conformance bench clean
+.PHONY: help demo test lint types golden parity coverage conformance bench clean
 
 help:
 	@echo "make demo    compile Adam, train a network on handwritten digits with it, draw the curves"
@@ -14,6 +14,7 @@ help:
 	@echo "make golden  write the expected outputs of the tests anew; look at the difference before committing"
 	@echo "make parity  write docs/parity.md: every spec against every library that has it"
 	@echo "make conformance  write docs/conformance.md: every class against what torch's training code expects"
+	@echo "make coverage  write docs/coverage.md: what there is for every name of torch, optax and others"
 	@echo "make bench   the tables of benchmarks/"
 	@echo "make clean   remove .venv and everything that was built"
 
@@ -32,6 +33,9 @@ types: $(STAMP)
 
 golden: $(STAMP)
 	$(BIN)/python -m pytest --update-golden
+
+coverage: $(STAMP)
+	$(BIN)/python -m tests.coverage
 
 parity: $(STAMP)
 	$(BIN)/python -m tests.parity

@@ -124,13 +124,16 @@ LAYOUT = Layout(
 class NoisySGD(FusedOptimizer):
     """Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks", 2015, equation (1).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     eta: in [0, inf), 0.01 by default
     gamma: in [0, inf), 0.55 by default
     seed: in [0, 4.29497e+09], 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     Raises ValueError for a value outside of its domain, before anything changes.
     """
@@ -146,5 +149,6 @@ class NoisySGD(FusedOptimizer):
         seed: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "eta": eta, "gamma": gamma, "seed": seed, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "eta": eta, "gamma": gamma, "seed": seed, "maximize": maximize, **torch_options})

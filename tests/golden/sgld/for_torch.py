@@ -115,12 +115,15 @@ LAYOUT = Layout(
 class SGLD(FusedOptimizer):
     """Welling & Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", ICML 2011, equation (4).
 
-    params is what every torch.optim.Optimizer takes; dtypes: float32 and float64, on the CPU.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
+    those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     temperature: in [0, inf), 1.0 by default
     seed: in [0, 4.29497e+09], 0.0 by default
     maximize: whether to climb instead
+    torch_options: foreach, capturable, differentiable, fused, as torch's own classes have them;
+        fused=True: a step divides by the scale of a torch.amp.GradScaler, in the kernel
 
     Raises ValueError for a value outside of its domain, before anything changes.
     """
@@ -135,5 +138,6 @@ class SGLD(FusedOptimizer):
         seed: float = 0.0,
         *,
         maximize: bool = False,
+        **torch_options: Any,
     ) -> None:
-        super().__init__(params, {"lr": lr, "temperature": temperature, "seed": seed, "maximize": maximize})
+        super().__init__(params, {"lr": lr, "temperature": temperature, "seed": seed, "maximize": maximize, **torch_options})

@@ -23,19 +23,28 @@ LEAST_ROWS = 16
 # Below this many elements for each thread, waking it (about 15 us) costs more than it takes over.
 ELEMENTS_PER_THREAD = 65536
 
+Pieces = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Of which tensor, from which element, and how many."""
+
 
 class Chunks:
     """Where the work is cut: `table` (C, 4) int64 of tensor, first element, elements, row.
 
     With `dims` (T, 2), the rows and columns of the matrices, chunks are whole rows of one matrix or whole
     matrices, and `table` goes on (C, 7) with rows, columns and the place of the chunk's columns among those
-    of all chunks, of which there are `width`.
+    of all chunks, of which there are `width`. `pieces`: cut already.
     """
 
     def __init__(
-        self, sizes: NDArray[np.int64], rows: NDArray[np.int64], dims: NDArray[np.int64] | None = None
+        self,
+        sizes: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        dims: NDArray[np.int64] | None = None,
+        pieces: Pieces | None = None,
     ) -> None:
-        tensor, start, size = _pieces(sizes, CHUNK) if dims is None else _matrix_pieces(sizes, dims)
+        if pieces is None:
+            pieces = _pieces(sizes, CHUNK) if dims is None else _matrix_pieces(sizes, dims)
+        tensor, start, size = pieces
         self.table = np.empty((tensor.size, 4 if dims is None else 7), np.int64)
         self.table[:, 0] = tensor
         self.table[:, 1] = start
@@ -71,10 +80,7 @@ class Chunks:
         return self._ranges[parts]
 
 
-_Pieces = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-
-
-def _pieces(sizes: NDArray[np.int64], length: NDArray[np.int64] | int) -> _Pieces:
+def _pieces(sizes: NDArray[np.int64], length: NDArray[np.int64] | int) -> Pieces:
     """Each of `sizes` in pieces of its length, the last one shorter: which it is of, where, how long."""
     lengths = np.broadcast_to(length, sizes.shape)
     counts = -(-sizes // lengths)  # none for a size of 0
@@ -84,7 +90,7 @@ def _pieces(sizes: NDArray[np.int64], length: NDArray[np.int64] | int) -> _Piece
     return of, start, np.minimum(lengths[of], sizes[of] - start)
 
 
-def _matrix_pieces(sizes: NDArray[np.int64], dims: NDArray[np.int64]) -> _Pieces:
+def _matrix_pieces(sizes: NDArray[np.int64], dims: NDArray[np.int64]) -> Pieces:
     """As many whole matrices as make a chunk; of one that is larger, as many rows."""
     matrix = np.maximum(dims.prod(1), 1)
     together = matrix * np.maximum(CHUNK // matrix, 1)

@@ -11,12 +11,14 @@ from math import fsum
 
 import numpy as np
 from numba import types
+from numpy.typing import NDArray
 
 from optdsl.runtime.batch import MAX_SUMS, Batch
 from optdsl.runtime.launch import Chunks, prepared
 from optdsl.runtime.layout import COUNTS, LINE_COUNTS, Reduction
 from optdsl.runtime.lines import ColumnSums
 from optdsl.runtime.numba_kernel import BLOCK, compiled
+from optdsl.runtime.sharded_sums import Across
 from optdsl.runtime.thread_pool import run_ranges, thread_count
 
 Work = tuple[Batch, Sequence[Reduction]]
@@ -26,22 +28,28 @@ _ROWS = types.Array(types.float64, 2, "C")
 
 
 def reduce_batches(
-    work: Sequence[Work], threads: int | None = None, chunks: Sequence[Chunks] | None = None
+    work: Sequence[Work],
+    threads: int | None = None,
+    chunks: Sequence[Chunks] | None = None,
+    across: Across | None = None,
 ) -> None:
     """Every pass of every batch, in turns: a later pass may read what an earlier one has summed over all.
 
     A batch waits until such a sum is whole, since batches of other variants may make it in another pass.
+    `across`: other processes hold parts of the tensors, and take the same turns.
     """
     count = thread_count() if threads is None else threads
     cut = [Chunks(batch.sizes, batch.rows, batch.dims) for batch, _ in work] if chunks is None else chunks
-    elements = float(sum(int(batch.sizes.sum()) for batch, _ in work))
-    for batch, passes in work:
+    here = [batch.sizes for batch, _ in work]
+    whole = here if across is None else across.sizes(here)
+    elements = float(sum(int(sizes.sum()) for sizes in whole))
+    for (batch, passes), sizes in zip(work, whole, strict=True):
         if passes:
             counts = _first_total(batch, passes) - COUNTS
             if batch.dims is not None:
                 counts -= LINE_COUNTS
                 batch.hypers[:, counts + COUNTS : counts + COUNTS + LINE_COUNTS] = batch.dims
-            batch.hypers[:, counts] = batch.sizes
+            batch.hypers[:, counts] = sizes
             batch.hypers[:, counts + 1] = elements
     missing = Counter(key for _, passes in work for each in passes for key in each.keys_over_all)
     places: defaultdict[str, list[tuple[Batch, int]]] = defaultdict(list)
@@ -59,10 +67,15 @@ def reduce_batches(
                 "the parameters follow rules that wait for each other's sums over all parameters; "
                 "step them with optimizers of their own"
             )
+        found = {
+            index: _partials(work[index][0], work[index][1][done[index]], count, cut[index]) for index in turn
+        }
+        together = {} if across is None else across.totals(found)
         for index in turn:
             batch, passes = work[index]
             first, reduction = _first_total(batch, passes), passes[done[index]]
-            _reduce(batch, reduction, first, count, cut[index])
+            totals = together[index] if index in together else _by_tensor(batch, found[index], cut[index])
+            batch.hypers[:, [first + total.column for total in reduction.totals]] = totals
             done[index] += 1
             for total in reduction.totals:
                 if total.over_all:
@@ -80,7 +93,8 @@ def _first_total(batch: Batch, passes: Sequence[Reduction]) -> int:
     return width - sum(len(each.totals) for each in passes)
 
 
-def _reduce(batch: Batch, reduction: Reduction, first: int, threads: int, chunks: Chunks) -> None:
+def _partials(batch: Batch, reduction: Reduction, threads: int, chunks: Chunks) -> NDArray[np.float64]:
+    """The sums of a pass by chunk; those by column go to where they belong."""
     sums = reduction.pair[1].compiled
     scalars = prepared(reduction.pair[0], batch, reduction.scalar_count)
     width = len(reduction.totals)
@@ -100,13 +114,17 @@ def _reduce(batch: Batch, reduction: Reduction, first: int, threads: int, chunks
         work(*ranges[0])
     if columns is not None:
         columns.finish(batch, chunks)
-    found = np.zeros((batch.sizes.size, width))
-    _by_tensor.compiled(table, partials, found)
-    batch.hypers[:, [first + total.column for total in reduction.totals]] = found
+    return partials
+
+
+def _by_tensor(batch: Batch, partials: NDArray[np.float64], chunks: Chunks) -> NDArray[np.float64]:
+    found = np.zeros((batch.sizes.size, partials.shape[1]))
+    _add_up.compiled(chunks.table, partials, found)
+    return found
 
 
 @compiled(_CHUNKS, _ROWS, _ROWS)
-def _by_tensor(chunks, partials, totals):  # type: ignore[no-untyped-def]
+def _add_up(chunks, partials, totals):  # type: ignore[no-untyped-def]
     for chunk in range(chunks.shape[0]):
         for column in range(partials.shape[1]):
             totals[chunks[chunk, 0], column] += partials[chunk, column]
@@ -115,7 +133,7 @@ def _by_tensor(chunks, partials, totals):  # type: ignore[no-untyped-def]
 def compile_passes(passes: Sequence[Reduction]) -> None:
     """So that nothing fails after the first write."""
     if passes:
-        _by_tensor.compiled  # noqa: B018
+        _add_up.compiled  # noqa: B018
     for each in passes:
         for kernel in each.pair:
             kernel.compiled  # noqa: B018

@@ -21,6 +21,7 @@ from optdsl.runtime.layout import KernelPair, Reduction, Variant, Vector
 from optdsl.runtime.lines import buffers, compile_lines, update_lines
 from optdsl.runtime.numba_kernel import compiled, f32, f64, read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.reduce import compile_passes, reduce_batches
+from optdsl.runtime.sharded_sums import Across, Ledger, Send
 
 _U64_2D = types.Array(types.uint64, 2, "C")
 _I64_1D = types.Array(types.int64, 1, "C")
@@ -46,6 +47,7 @@ class Table:
     places      (T,) int64        which of all parameters each is, for what is drawn
     itemsize                      bytes of an element
     dims        (T, 2) int64      rows and columns, for variants that reduce over them
+    ledger                        for what reduces tensors of which other processes hold parts
     """
 
     variant: Variant
@@ -62,6 +64,7 @@ class Table:
     vectors: tuple[Vector, ...] = ()
     dims: NDArray[np.int64] | None = None
     views: dict[str, KernelPair] = field(default_factory=dict)
+    ledger: Ledger | None = None
     batch: Batch = field(init=False)
     chunks: Chunks = field(init=False)
 
@@ -82,7 +85,8 @@ class Table:
         self._drawn = [Drawn(draw, self.sizes, self.itemsize) for draw in self.variant.draws]
         for each in self._drawn:
             self.addresses[:, each.draw.buffer] = each.addresses
-        self.chunks = Chunks(self.sizes, self._rows, self.dims)
+        pieces = None if self.ledger is None else self.ledger.pieces
+        self.chunks = Chunks(self.sizes, self._rows, self.dims, pieces)
 
     def compile(self) -> None:
         """Everything that a step runs, so that nothing fails after the first write."""
@@ -141,12 +145,13 @@ class Table:
         self.times[:] = 2.0
 
 
-def reduce_tables(tables: Iterable[Table], threads: int) -> None:
-    """The passes of all tables that belong to one step."""
+def reduce_tables(tables: Iterable[Table], threads: int, send: Send | None = None) -> None:
+    """The passes of all tables that belong to one step; `send` where other processes hold parts of them."""
     reducing = [table for table in tables if table.reductions]
     if reducing:
         work = [(table.batch, table.reductions) for table in reducing]
-        reduce_batches(work, threads, [table.chunks for table in reducing])
+        across = None if send is None else Across([table.ledger for table in reducing], send)
+        reduce_batches(work, threads, [table.chunks for table in reducing], across)
 
 
 SEARCHED = 16  # how many of the last rows are compared: more distinct ones than that may repeat, harmlessly

@@ -1,46 +1,50 @@
 """The idle step that distributed checkpoints take to see what state there is.
 
 `torch.distributed.checkpoint.state_dict` calls `step()` on an optimizer without state, with gradients of
-zero and `lr = 0`. Most optimizers take it as any other step. One that reads the loss, needs a closure or
-divides by its rate would refuse: it makes the state that it begins with, and takes no step.
+zero and `lr = 0`. A rule may move the parameters even then, need a loss or a closure, or divide by its rate,
+and counters would begin at 1: the state is made that the first step would begin with, and no step is taken.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import MutableMapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from optdsl.runtime.layout import Layout
-from optdsl.runtime.torch_checks import check_parameter
-from optdsl.runtime.torch_state import check_group, complete_state
+import torch
+from torch import Tensor
+
+from optdsl.runtime.torch_callers import only_state_is_wanted
+from optdsl.runtime.torch_plan import Plan
+from optdsl.runtime.torch_shards import local, local_gradient
+from optdsl.runtime.torch_state import check_group
 
 if TYPE_CHECKING:
     from optdsl.runtime.torch_optimizer import FusedOptimizer
 
-
-def is_idle(optimizer: "FusedOptimizer") -> bool:
-    """Whether this is such a step, and the optimizer one that would refuse it."""
-    if optimizer.state or not _would_refuse(optimizer.layout):
-        return False
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    still = all(float(group.get("lr", 1.0)) == 0.0 for group in optimizer.param_groups)
-    return still and bool(gradients) and not any(bool(g.any()) for g in gradients)
+Made = Sequence[tuple[Tensor, int]]
+"""Tensors of a state, and their versions: whoever writes to one moves its version on."""
 
 
-def _would_refuse(layout: Layout) -> bool:
-    moves = any(variant.query is not None for variant in layout.variants.values())
-    divides = any(hyper.option == "lr" and not hyper.contains(0.0) for hyper in layout.hypers)
-    return bool(layout.inputs) or moves or divides
+def is_idle() -> bool:
+    """Whether `step` was called for such a step."""
+    return only_state_is_wanted()
 
 
-def make_state(optimizer: "FusedOptimizer") -> None:
+def make_state(optimizer: "FusedOptimizer") -> Made:
     """What every parameter with a gradient begins with. Raises what a step raises for these."""
-    layout = optimizer.layout
-    made = []
-    for number, group in enumerate(optimizer.param_groups):
-        options = check_group(layout, {**group, "lr": optimizer.defaults["lr"]})
-        for position, p in enumerate(group["params"]):
-            if p.grad is not None:
-                what = f"parameter {position} of group {number}"
-                check_parameter(p, what)
-                variant = options.variant.of_rank(p.dim())
-                made.append((p, complete_state(layout, variant, p, {}, options.hypers, what).new))
-    for p, new in made:
-        optimizer.state[p].update(new)
+    layout, groups = optimizer.layout, optimizer.param_groups
+    rate = {key: optimizer.defaults[key] for key in ("lr",) if key in optimizer.defaults}
+    options = [check_group(layout, {**group, **rate}) for group in groups]
+    with torch.no_grad():
+        gradients = [local_gradient(p.grad, p) for group in groups for p in group["params"]]
+        plan = Plan.build(layout, groups, options, optimizer.state, gradients)
+        plan.commit(optimizer.state)
+    made = [local(x) for part in plan.parts for values in part.values for x in values]
+    return [(x, x._version) for x in made if not x.is_inference()]
+
+
+def forget(state: MutableMapping[Tensor, Any], made: Made) -> None:
+    """Clears a state that was only made, and not written to: the first step makes its own.
+
+    Rules that know their first step by the state that it leaves would take this for a later one.
+    """
+    if made and all(x._version == version for x, version in made):
+        state.clear()

@@ -14,17 +14,21 @@ from contextlib import contextmanager
 from typing import Any, ClassVar, overload
 
 import torch
+from torch import Tensor
 
 from optdsl.runtime.hypers import defaults_of, read_variant
 from optdsl.runtime.inputs import arrays, numbers, unread
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout
 from optdsl.runtime.thread_pool import chosen_thread_count
-from optdsl.runtime.torch_idle import is_idle, make_state
+from optdsl.runtime.torch_callers import refuse_some_of_all
+from optdsl.runtime.torch_idle import Made, forget, is_idle, make_state
 from optdsl.runtime.torch_load import keep_dtypes, kept
 from optdsl.runtime.torch_plan import Plan
 from optdsl.runtime.torch_query import at_query_point
 from optdsl.runtime.torch_scaling import loss_scale
+from optdsl.runtime.torch_shards import local, local_gradient, local_states
 from optdsl.runtime.torch_state import carried_options, check_group, check_loaded_state, check_torch_options
+from optdsl.runtime.torch_team import Team
 from optdsl.runtime.torch_view import Saved, restore, show
 from optdsl.runtime.views import known_view, refuse_while_shown
 
@@ -41,9 +45,11 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     layout: ClassVar[Layout]
     _plan: Plan | None = None
+    _made: Made = ()  # state for a distributed checkpoint, as it was made
     _shown: Saved | None = None  # what the parameters are, while they show a view of them
 
     def __init__(self, params: Iterable[Any], options: dict[str, Any]) -> None:
+        refuse_some_of_all(self.layout)
         known = {**carried_options(self.layout), "maximize": False, **defaults_of(self.layout)}
         check_torch_options(type(self).__name__, known, options)
         defaults = {**known, **options}
@@ -84,8 +90,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         no gradient; between two estimates, give the last one again.
         """
         refuse_while_shown(self.layout, self._shown is not None, "no step is taken")
-        if closure is None and loss is None and hvp is None and is_idle(self):
-            make_state(self)
+        if not self.state and is_idle():
+            self._made = make_state(self)
             return None
         unread(self.layout, {"loss": loss, "hvp": hvp})
         given, shown = {"loss": loss, "hvp": hvp}, None
@@ -114,23 +120,34 @@ class FusedOptimizer(torch.optim.Optimizer):
         return shown
 
     def _update(self, scalars: tuple[float, ...], inputs: dict[str, Any], scale: float) -> None:
-        groups, state, layout = self.param_groups, self.state, self.layout
-        parameters = [p for group in groups for p in group["params"]]
-        gradients = [p.grad for p in parameters]
-        options = [check_group(layout, group) for group in groups]
+        parameters = [p for group in self.param_groups for p in group["params"]]
+        team = Team.of(parameters)
         threads = self._threads()
-        plan = self._plan
-        if plan is None or not plan.holds(options, parameters, state, gradients):
-            self._plan = None
-            plan = Plan.build(layout, groups, options, state, gradients)
-            plan.gather(options, scalars, scale)
-            plan.place_inputs(inputs)
-            plan.commit(state)
+
+        def prepare() -> Plan:
+            return self._prepared(parameters, scalars, inputs, scale)
+
+        forget(self.state, self._made)
+        self._made = ()
+        plan = prepare() if team is None else team.together(prepare)
+        if plan is not self._plan:
+            plan.commit(self.state)
             self._plan = plan
-        else:
-            plan.gather(options, scalars, scale)
-            plan.place_inputs(inputs)
-        plan.run(threads)
+        plan.run(threads, None if team is None else team.send)
+
+    def _prepared(
+        self, parameters: list[Tensor], scalars: tuple[float, ...], inputs: dict[str, Any], scale: float
+    ) -> Plan:
+        """The plan for this step, with everything looked at and nothing changed."""
+        gradients = [local_gradient(p.grad, p) for p in parameters]
+        options = [check_group(self.layout, group) for group in self.param_groups]
+        plan = self._plan
+        if plan is None or not plan.holds(options, parameters, self.state, gradients):
+            self._plan = None
+            plan = Plan.build(self.layout, self.param_groups, options, self.state, gradients)
+        plan.gather(options, scalars, scale)
+        plan.place_inputs(inputs)
+        return plan
 
     def _threads(self) -> int:
         return chosen_thread_count() or torch.get_num_threads()
@@ -192,11 +209,12 @@ class FusedOptimizer(torch.optim.Optimizer):
             check_group(self.layout, group)
             self._check_state(state["state"], group, number)
         super().__setstate__(state)
-        self._plan = None
+        self._plan, self._made = None, ()
 
     def _check_state(self, states: Any, group: dict[str, Any], number: int) -> None:
         variant = read_variant(self.layout, group)
         for position, p in enumerate(group["params"]):
             if p in states:
                 what = f"parameter {position} of group {number}"
-                check_loaded_state(variant.of_rank(p.dim()), p, states[p], group, what)
+                own = local_states(states[p], p, what)
+                check_loaded_state(variant.of_rank(p.dim()), local(p), own, group, what)

@@ -21,9 +21,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from optdsl.runtime import torch_shards as shards
 from optdsl.runtime.hypers import Options
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout, Variant, dims
 from optdsl.runtime.memory import Memory, Written
+from optdsl.runtime.sharded_sums import Ledger, Send, Share
 from optdsl.runtime.table import Table, reduce_tables
 from optdsl.runtime.torch_checks import (
     COMPUTED_IN,
@@ -35,18 +37,21 @@ from optdsl.runtime.torch_checks import (
     memory_of,
     words,
 )
+from optdsl.runtime.torch_layouts import Layouts
 from optdsl.runtime.torch_state import STEP, ParameterState, complete_state
+from optdsl.runtime.torch_team import facts
 
 Groups = Sequence[dict[str, Any]]
-_pointer, _numel, _negative, _contiguous = Tensor.data_ptr, Tensor.numel, Tensor.is_neg, Tensor.is_contiguous
-_conjugated = Tensor.is_conj
+_pointer, _negative, _conjugated = Tensor.data_ptr, Tensor.is_neg, Tensor.is_conj
 _dtype = attrgetter("dtype")
 
 
 @dataclass
 class Member:
-    """A parameter that takes part in a step."""
+    """A parameter that takes part in a step: `p` and `g` are what is here of `whole` and its gradient."""
 
+    whole: Tensor
+    share: Share | None
     p: Tensor
     g: Tensor | None  # None: the plan is for a query or a view, which read no gradient
     group: int
@@ -65,23 +70,6 @@ class Part:
     keys: tuple[str, ...]
     dicts: list[dict[str, Any]] = field(default_factory=list)
     values: list[list[Tensor]] = field(default_factory=list)
-
-
-class _Layouts:
-    """How tensors lie in memory: for contiguous ones their number of elements, for others the strides too."""
-
-    def __init__(self, tensors: list[Tensor]) -> None:
-        self.sizes = list(map(_numel, tensors))
-        self._contiguous = list(map(_contiguous, tensors))
-        self._others = [index for index, is_contiguous in enumerate(self._contiguous) if not is_contiguous]
-        self._strides = [tensors[index].stride() for index in self._others]
-
-    def hold(self, tensors: list[Tensor]) -> bool:
-        return (
-            list(map(_contiguous, tensors)) == self._contiguous
-            and list(map(_numel, tensors)) == self.sizes
-            and [tensors[index].stride() for index in self._others] == self._strides
-        )
 
 
 class Plan:
@@ -118,8 +106,8 @@ class Plan:
     ) -> "Plan":
         """Checks everything and changes nothing: `commit` puts new state in place.
 
-        options: one for each group. gradients: one for each parameter of all groups; None leaves the
-        parameter out. For a query or a view they only say which parameters take part.
+        options: one for each group. gradients: one for each parameter of all groups, or what is here of it;
+        None leaves the parameter out. For a query or a view they only say which parameters take part.
         """
         parameters = [p for group in groups for p in group["params"]]
         members: list[Member] = []
@@ -129,15 +117,18 @@ class Plan:
                 index += 1
                 if g is None:
                     continue
+                moves = for_query or for_view
                 chosen = variant.moving(p.dim()) if for_query else variant.of_rank(p.dim())
                 assert chosen is not None  # only what moves is in a plan for a query
-                check_parameter(p, what, by_rows=variant.below is not None or chosen.by_rows)
-                moves = for_query or for_view
+                shards.check_flattened(p, variant, what)
+                share, here = shards.check_shards(p, chosen, what), shards.local(p)
+                check_parameter(here, what, by_rows=variant.below is not None or chosen.by_rows)
                 if not moves:
-                    check_gradient(g, p, what)
-                own = state.get(p, {})  # which makes no entry
-                complete = complete_state(layout, chosen, p, own, hypers, what)
-                members.append(Member(p, None if moves else g, number, what, chosen, complete, index))
+                    check_gradient(g, here, what)
+                own = shards.local_states(state.get(p, {}), p, what)  # which makes no entry
+                complete = complete_state(layout, chosen, here, own, hypers, what)
+                g = None if moves else g
+                members.append(Member(p, share, here, g, number, what, chosen, complete, index))
         missing = [g is None for g in gradients]
         return cls(parameters, missing, [option.variant for option in options], members)
 
@@ -163,12 +154,12 @@ class Plan:
         self.versioned = tuple(tensor for tensor in elements if not tensor.is_inference())
         # Held so that no other memory can come to these addresses while they are trusted.
         self._storages = [tensor.untyped_storage() for tensor in tensors]
-        self._layouts = _Layouts(self.active)
+        self._layouts = Layouts(self.active)
         self._sizes = self._layouts.sizes
         self._dtypes = list(map(_dtype, self.active))
         self.gradients = [member.g for member in self.members if member.g is not None]
         self.gradient_pointers = list(map(_pointer, self.gradients))
-        self._gradient_layouts = _Layouts(self.gradients)
+        self._gradient_layouts = Layouts(self.gradients)
 
     def _gradients_in_the_way(self, pointers: list[int], indices: Sequence[int]) -> set[int]:
         """The gradients that lie in memory that the step writes to."""
@@ -197,15 +188,17 @@ class Plan:
             for column, number in enumerate(member.state.numbers):
                 if number is not None:
                     numbers_at[row, column], widths[row, column] = number.data_ptr(), number.element_size()
+        sizes = np.array([self._models[i].numel() for i in indices], np.int64)
         table = Table(
             variant=variant,
             pair=variant.float32 if single else variant.float64,
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
             vectors=variant.vectors_float32 if single else variant.vectors_float64,
             dims=np.array([dims(self.members[i].p.shape) for i in indices], np.int64),
+            ledger=Ledger.of([self.members[i].share for i in indices], sizes),
             views=variant.views_of(single=single),
             addresses=addresses,
-            sizes=np.array([self._models[i].numel() for i in indices], np.int64),
+            sizes=sizes,
             numbers_at=numbers_at,
             widths=widths,
             times=np.array([self.members[i].state.t for i in indices]),
@@ -250,11 +243,13 @@ class Plan:
         """New state goes to where users see it, and is watched from now on."""
         for member in self.members:
             if member.state.new:
-                state[member.p].update(member.state.new)
+                state[member.whole].update(shards.wrapped(member.state.new, member.whole, member.variant))
         for part in self.parts:
-            part.dicts = [state[self.members[i].p] for i in part.members] if part.keys else []
+            part.dicts = [state[self.members[i].whole] for i in part.members] if part.keys else []
             part.values = [list(map(itemgetter(key), part.dicts)) for key in part.keys]
         self._state_keys, self._state_values = list(state), list(state.values())
+        kept = [x for part in self.parts for values in part.values for x in values]
+        self._sharded = shards.watched([member.whole for member in self.members] + kept)
 
     # --- every step ------------------------------------------------------------------------------
 
@@ -275,6 +270,7 @@ class Plan:
                 and [g is None for g in gradients] == self._missing
                 and _same([option.variant for option in options], self.variants)
                 and self._state_holds(state)
+                and shards.hold(self._sharded)
                 and list(map(_pointer, self._tensors)) == self._pointers
                 and self._layouts.hold(self.active)
                 and self._take_gradients([g for g in gradients if g is not None])
@@ -327,6 +323,7 @@ class Plan:
         """
         hypers = np.array([(*option.hypers, *numbers) for option in options]).reshape(len(options), -1)
         direction = np.array([option.direction / scale for option in options])
+        self._said = hypers, direction
         for part in self.parts:
             part.table.compile()
             part.table.gather(hypers, direction)
@@ -349,8 +346,8 @@ class Plan:
 
     def _input(self, name: str, index: int, found: object) -> int:
         member, model = self.members[index], self._models[index]
-        word = "first gradient" if name == FIRST_GRADIENT else name
-        x = as_real(check_input(found, member.p, f"the {word} of {member.what}"))
+        what = f"the {'first gradient' if name == FIRST_GRADIENT else name} of {member.what}"
+        x = as_real(check_input(shards.local_like(found, member.whole, what), member.p, what))
         start, end = (np.array([at], np.int64) for at in (x.data_ptr(), memory_of(x).end))
         if not fits(x, model) or self.written.touches(start, end)[0]:
             x = torch.empty_like(model).copy_(x)
@@ -367,23 +364,29 @@ class Plan:
         for tensor, copy in self._copies:
             tensor.copy_(copy)
 
-    def move(self, threads: int) -> None:
-        """The kernels alone; from here on nothing is checked any more."""
+    def facts(self) -> dict[str, float]:
+        """What all processes that hold parts of the parameters have to see alike."""
+        batches = (part.table.batch for part in self.parts)
+        return facts(self.parameters, self._missing, self._said, batches)
+
+    def move(self, threads: int, send: Send | None = None) -> None:
+        """The kernels alone; from here on nothing is checked any more. `send`: to who holds other parts."""
         self.load_copies()
         for part in self.parts:
             part.table.draw(threads)
-        reduce_tables((part.table for part in self.parts), threads)
+        reduce_tables((part.table for part in self.parts), threads, send)
         for part in self.parts:
             part.table.run(part.table.pair, threads)
         self.store_copies()
         self._given.clear()
 
-    def run(self, threads: int) -> None:
+    def run(self, threads: int, send: Send | None = None) -> None:
         """The step itself."""
-        self.move(threads)
+        self.move(threads, send)
         for part in self.parts:
             part.table.scatter()
         torch.autograd.graph.increment_version(self.versioned)
+        shards.bump(self._sharded)
 
 
 def _same(these: Any, those: Sequence[Any]) -> bool:

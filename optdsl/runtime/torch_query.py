@@ -17,7 +17,9 @@ from optdsl.runtime.inputs import unknown_numbers
 from optdsl.runtime.layout import FIRST_GRADIENT
 from optdsl.runtime.torch_checks import check_gradient, check_parameter, words
 from optdsl.runtime.torch_plan import Plan
+from optdsl.runtime.torch_shards import local, local_gradient
 from optdsl.runtime.torch_state import check_group
+from optdsl.runtime.torch_team import Team
 
 if TYPE_CHECKING:
     from optdsl.runtime.torch_optimizer import FusedOptimizer
@@ -53,14 +55,20 @@ def at_query_point(optimizer: "FusedOptimizer", closure: Callable[[], Any], thre
         p if moves[group] and takes else None
         for p, group, takes in zip(parameters, of, takes_part, strict=True)
     ]
-    with torch.no_grad():
+    team = Team.of(parameters)
+
+    def prepare() -> Plan:
         plan = Plan.build(layout, groups, options, optimizer.state, moving, for_query=True)
         plan.gather(options, unknown_numbers(layout))
         if first is not None:
             plan.place_inputs({FIRST_GRADIENT: first})
+        return plan
+
+    with torch.no_grad():
+        plan = prepare() if team is None else team.together(prepare)
         saved = [p.detach().clone() for p in plan.active]
         try:
-            plan.move(threads)
+            plan.move(threads, None if team is None else team.send)
             torch.autograd.graph.increment_version(tuple(p for p in plan.active if not p.is_inference()))
             with torch.enable_grad():
                 loss = closure()
@@ -74,6 +82,9 @@ def _kept(p: Tensor, what: str) -> Tensor:
     """A copy of the gradient, which the closure is about to clear."""
     if p.grad is None:
         return torch.zeros_like(p).detach()
-    check_parameter(p, what)
-    check_gradient(p.grad, p, what)
+    with torch.no_grad():
+        here = local_gradient(p.grad, p)
+    assert here is not None
+    check_parameter(local(p), what)
+    check_gradient(here, local(p), what)
     return p.grad.detach().clone()

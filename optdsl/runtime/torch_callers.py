@@ -28,8 +28,9 @@ def refuse_some_of_all(layout: Layout) -> None:
 
 
 def _sums_over_all(variant: Variant) -> bool:
-    below = variant.below is not None and _sums_over_all(variant.below)
-    return below or any(reduction.keys_over_all for reduction in variant.reductions_float32)
+    inner = (each for each in (variant.below, variant.query) if each is not None)
+    own = any(reduction.keys_over_all for reduction in variant.reductions_float32)
+    return own or any(map(_sums_over_all, inner))
 
 
 def _called_from(module: str, function: str) -> bool:

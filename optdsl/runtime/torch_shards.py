@@ -96,7 +96,8 @@ def check_flattened(p: Any, variant: Variant, what: str) -> None:
     if variant.draws:
         raise TypeError(f"{what} was flattened by FullyShardedDataParallel, and {_DRAWN}")
     by_rank = variant.below is not None or variant.rank > 0
-    if variant.reductions_float32 or variant.reduced or by_rank:
+    own = (each for each in (variant, variant.query) if each is not None)
+    if by_rank or any(each.reductions_float32 or each.reduced for each in own):
         need = "the rank of each parameter" if by_rank else "sums over each parameter"
         raise TypeError(
             f"{what} was flattened by FullyShardedDataParallel, and its rule needs {need}, of which a "

@@ -7,7 +7,7 @@ the processes.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,15 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributed import checkpoint
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    get_state_dict,
+    set_optimizer_state_dict,
+    set_state_dict,
+)
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -236,8 +242,8 @@ def whole_parameters_ask_nobody(context: Context) -> None:
             train(network, optimizer, STEPS)
             for p, q in zip(network.parameters(), single.parameters(), strict=True):
                 torch.testing.assert_close(p.detach(), q.detach(), rtol=1e-5, atol=1e-6)
-    clipped = load("clip_by_global_norm(0.1) | adamw")
-    refused("sums over all parameters", lambda: ZeroRedundancyOptimizer(model().parameters(), clipped))
+    for target in ("clip_by_global_norm(0.1) | adamw", "sgd(lr = 0.1) | sam(0.05)"):
+        refused("sums over all", partial(ZeroRedundancyOptimizer, model().parameters(), load(target)))
 
 
 @case
@@ -317,11 +323,10 @@ def rules_that_need_whole_tensors_say_so(context: Context) -> None:
         p.grad = torch.ones_like(p)
         refused("needs whole rows and columns", load(target)([p]).step)
     refused("random numbers depend on where", load("noisy_sgd")([p]).step)
-    flat = torch.nn.Parameter(torch.ones(5))
-    flat.grad = torch.ones(5)
-    setattr(flat, "_fsdp_flattened", True)  # noqa: B010 - as FullyShardedDataParallel marks them
-    refused("was flattened by FullyShardedDataParallel", load("lamb")([flat]).step)
-    load("adamw")([flat]).step()
+    for original in (False, True):
+        flat = FullyShardedDataParallel(model(), device_id=torch.device("cpu"), use_orig_params=original)
+        train(flat, load("adamw")(flat.parameters()), 1)
+        refused("was flattened by FullyShardedDataParallel", load("lamb")(flat.parameters()).step)
     [p] = spread(tensors(1, F32, ((4, 3),)), mesh, [Shard(0)])
     single = torch.nn.Parameter(torch.ones(4, 3))
     single.grad = torch.ones(4, 3)
@@ -368,6 +373,18 @@ def checkpoints_move_between_numbers_of_processes(context: Context) -> None:
         torch.save([whole(p) for p in network.parameters()], context.folder / "trained.pt")
     for p, q in zip(resumed.parameters(), torch.load(context.folder / "trained.pt"), strict=True):
         torch.testing.assert_close(whole(p), q, rtol=1e-5, atol=1e-6)
+
+
+@case
+def the_state_of_one_process_is_cut(context: Context) -> None:
+    single, network = model(), sharded(context.mesh())
+    peer, optimizer = load("lamb")(single.parameters(), lr=0.01), load("lamb")(network.parameters())
+    train(single, peer, STEPS)
+    content = get_optimizer_state_dict(single, peer)
+    set_optimizer_state_dict(network, optimizer, content, options=StateDictOptions(full_state_dict=True))
+    for p, q in zip(network.parameters(), single.parameters(), strict=True):
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            same(whole(optimizer.state[p][key]), peer.state[q][key], exact=True)
 
 
 def resume(network: torch.nn.Module, optimizer: Any, folder: Path) -> None:

@@ -5,12 +5,17 @@ import pytest
 from tests.conformance.__main__ import PAGE
 from tests.conformance.everything import OBLIGATIONS, TOPICS, Subject, subjects
 
+# Dynamo takes half a second for each class: here one of each kind, on the page all.
+COMPILED = {"Adam", "SGD", "LAMB", "CAME", "Prodigy", "Momo", "Nesterov"}
+
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("topic", TOPICS)
 @pytest.mark.parametrize("subject", subjects(), ids=str)
 def test_conformance(subject: Subject, topic: str) -> None:
     """One test for each topic, so that there are not as many tests as marks in the matrix."""
+    if topic == "compiled" and subject.name not in COMPILED:
+        return
     for each in OBLIGATIONS:
         if each.topic == topic:
             try:

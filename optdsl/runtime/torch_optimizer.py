@@ -21,6 +21,7 @@ from optdsl.runtime.inputs import arrays, numbers, unread
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout
 from optdsl.runtime.thread_pool import chosen_thread_count
 from optdsl.runtime.torch_callers import refuse_some_of_all
+from optdsl.runtime.torch_graph import InGraph, traced_step
 from optdsl.runtime.torch_idle import Made, forget, is_idle, make_state
 from optdsl.runtime.torch_load import keep_dtypes, kept
 from optdsl.runtime.torch_plan import Plan
@@ -45,6 +46,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     layout: ClassVar[Layout]
     _plan: Plan | None = None
+    _in_graph: InGraph | None = None  # what compiled steps are told, once there is one
     _made: Made = ()  # state for a distributed checkpoint, as it was made
     _shown: Saved | None = None  # what the parameters are, while they show a view of them
 
@@ -72,6 +74,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         except Exception:
             self.param_groups.pop()
             raise
+        self._in_graph = None
 
     @overload
     def step(self, closure: None = None, *, loss: Any = None, hvp: Any = None) -> None: ...
@@ -89,6 +92,11 @@ class FusedOptimizer(torch.optim.Optimizer):
         gets it as `hvp`: a tensor for each parameter of all groups, in their order, None where there is
         no gradient; between two estimates, give the last one again.
         """
+        if torch.compiler.is_compiling():
+            return traced_step(self, closure, loss, hvp)
+        return self._step(closure, loss, hvp)
+
+    def _step(self, closure: Closure | None, loss: Any, hvp: Any) -> Any:
         refuse_while_shown(self.layout, self._shown is not None, "no step is taken")
         if not self.state and is_idle():
             self._made = make_state(self)
@@ -119,13 +127,20 @@ class FusedOptimizer(torch.optim.Optimizer):
                 self._update(numbers(self.layout, given), inputs, scale)
         return shown
 
-    def _update(self, scalars: tuple[float, ...], inputs: dict[str, Any], scale: float) -> None:
+    def _update(
+        self,
+        scalars: tuple[float, ...],
+        inputs: dict[str, Any],
+        scale: float,
+        gradients: list[Tensor | None] | None = None,
+    ) -> None:
         parameters = [p for group in self.param_groups for p in group["params"]]
+        given = [p.grad for p in parameters] if gradients is None else gradients
         team = Team.of(parameters)
         threads = self._threads()
 
         def prepare() -> Plan:
-            return self._prepared(parameters, scalars, inputs, scale)
+            return self._prepared(parameters, given, scalars, inputs, scale)
 
         forget(self.state, self._made)
         self._made = ()
@@ -136,10 +151,15 @@ class FusedOptimizer(torch.optim.Optimizer):
         plan.run(threads, None if team is None else team.send)
 
     def _prepared(
-        self, parameters: list[Tensor], scalars: tuple[float, ...], inputs: dict[str, Any], scale: float
+        self,
+        parameters: list[Tensor],
+        given: list[Tensor | None],
+        scalars: tuple[float, ...],
+        inputs: dict[str, Any],
+        scale: float,
     ) -> Plan:
         """The plan for this step, with everything looked at and nothing changed."""
-        gradients = [local_gradient(p.grad, p) for p in parameters]
+        gradients = [local_gradient(g, p) for g, p in zip(given, parameters, strict=True)]
         options = [check_group(self.layout, group) for group in self.param_groups]
         plan = self._plan
         if plan is None or not plan.holds(options, parameters, self.state, gradients):
@@ -209,7 +229,8 @@ class FusedOptimizer(torch.optim.Optimizer):
             check_group(self.layout, group)
             self._check_state(state["state"], group, number)
         super().__setstate__(state)
-        self._plan, self._made = None, ()
+        self._plan = self._in_graph = None
+        self._made = ()
 
     def _check_state(self, states: Any, group: dict[str, Any], number: int) -> None:
         variant = read_variant(self.layout, group)

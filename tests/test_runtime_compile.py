@@ -45,6 +45,7 @@ def test_opcheck(name: str) -> None:
         gradients(told.parameters, 1),
         [x.clone() for x in told.state],
         told.number,
+        True,
     )
     results = torch.library.opcheck(step_op, given)
     assert set(results.values()) == {"SUCCESS"}
@@ -155,4 +156,5 @@ def test_refusals_are_those_of_a_step() -> None:
     opt.param_groups[0]["lr"] = -1.0
     with pytest.raises(ValueError, match=r"Invalid learning rate: -1\.0"):
         compiled()
+    assert torch.is_grad_enabled()
     same(ps, before)

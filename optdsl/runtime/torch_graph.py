@@ -52,8 +52,9 @@ def traced_step(optimizer: "FusedOptimizer", closure: Any, loss: Any, hvp: Any) 
     gradients = [p.grad for p in told.parameters]
     if any(g is None for g in gradients) or any(p.grad is not None for p in told.skipped):
         return _outside(optimizer, closure, loss, hvp)
+    outside = torch.is_grad_enabled()
     with torch.no_grad():
-        step_op(told.parameters, gradients, told.state, told.number)
+        step_op(told.parameters, gradients, told.state, told.number, outside)
     return None
 
 
@@ -97,8 +98,22 @@ def _look(context: Any) -> None:
 
 
 @torch.library.custom_op("optdsl::step", mutates_args=("parameters", "state"), device_types="cpu")
-def step_op(parameters: list[Tensor], gradients: list[Tensor], state: list[Tensor], optimizer: int) -> None:
-    """One step of these tensors, in place, with the options that the optimizer of that number has now."""
+def step_op(
+    parameters: list[Tensor], gradients: list[Tensor], state: list[Tensor], optimizer: int, grad: bool
+) -> None:
+    """One step of these tensors, in place, with the options that the optimizer of that number has now.
+
+    A graph that ends with an error does not come to where it takes back what `no_grad` did: `grad` is what
+    was there before, and is put back here.
+    """
+    try:
+        _step(parameters, gradients, state, optimizer)
+    except BaseException:
+        torch.set_grad_enabled(grad)
+        raise
+
+
+def _step(parameters: list[Tensor], gradients: list[Tensor], state: list[Tensor], optimizer: int) -> None:
     owner = _OPTIMIZERS.get(optimizer)
     told = None if owner is None else owner._in_graph
     if owner is None or told is None:
@@ -112,7 +127,9 @@ def step_op(parameters: list[Tensor], gradients: list[Tensor], state: list[Tenso
 
 
 @step_op.register_fake
-def _(parameters: list[Tensor], gradients: list[Tensor], state: list[Tensor], optimizer: int) -> None:
+def _(
+    parameters: list[Tensor], gradients: list[Tensor], state: list[Tensor], optimizer: int, grad: bool
+) -> None:
     return None
 
 

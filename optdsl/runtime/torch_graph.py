@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from optdsl.runtime.torch_plan import Plan
+from optdsl.runtime.torch_shards import is_sharded
 from optdsl.runtime.torch_state import check_group
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def _outside(optimizer: "FusedOptimizer", closure: Any, loss: Any, hvp: Any) -> 
 def _tell(optimizer: "FusedOptimizer") -> None:
     """Once a step has been taken, what it wrote to is what a graph writes to."""
     plan = optimizer._plan
-    if plan is None or optimizer.layout.inputs:
-        return
+    if plan is None or optimizer.layout.inputs or any(map(is_sharded, plan.parameters)):
+        return  # sharded parameters are stepped outside: processes talk about it
     states = [optimizer.state.get(p, {}) for p in plan.active]
     active = set(map(id, plan.active))
     _OPTIMIZERS[id(optimizer)] = optimizer

@@ -12,20 +12,18 @@ NOT done: the order of a step, closures and hooks (`torch_optimizer`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter, is_, itemgetter
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from optdsl.runtime import torch_shards as shards
 from optdsl.runtime.hypers import Options
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout, Variant, dims
-from optdsl.runtime.memory import Memory, Written
-from optdsl.runtime.sharded_sums import Ledger, Send, Share
+from optdsl.runtime.memory import Written
+from optdsl.runtime.sharded_sums import Ledger, Send
 from optdsl.runtime.table import Table, reduce_tables
 from optdsl.runtime.torch_checks import (
     COMPUTED_IN,
@@ -38,38 +36,13 @@ from optdsl.runtime.torch_checks import (
     words,
 )
 from optdsl.runtime.torch_layouts import Layouts
-from optdsl.runtime.torch_state import STEP, ParameterState, complete_state
+from optdsl.runtime.torch_members import Member, Part, memories, state_tensors
+from optdsl.runtime.torch_state import STEP, complete_state
 from optdsl.runtime.torch_team import facts
 
 Groups = Sequence[dict[str, Any]]
 _pointer, _negative, _conjugated = Tensor.data_ptr, Tensor.is_neg, Tensor.is_conj
 _dtype = attrgetter("dtype")
-
-
-@dataclass
-class Member:
-    """A parameter that takes part in a step: `p` and `g` are what is here of `whole` and its gradient."""
-
-    whole: Tensor
-    share: Share | None
-    p: Tensor
-    g: Tensor | None  # None: the plan is for a query or a view, which read no gradient
-    group: int
-    what: str
-    variant: Variant
-    state: ParameterState
-    index: int  # among all parameters
-
-
-@dataclass
-class Part:
-    """One table, and which of the plan's members are its rows."""
-
-    table: Table
-    members: NDArray[np.int64]
-    keys: tuple[str, ...]
-    dicts: list[dict[str, Any]] = field(default_factory=list)
-    values: list[list[Tensor]] = field(default_factory=list)
 
 
 class Plan:
@@ -133,7 +106,7 @@ class Plan:
         return cls(parameters, missing, [option.variant for option in options], members)
 
     def _lay_out(self) -> None:
-        self.written = Written.of([memory for member in self.members for memory in _memories(member)])
+        self.written = Written.of([memory for member in self.members for memory in memories(member)])
         self._expected()
         in_the_way = self._gradients_in_the_way(self.gradient_pointers, range(len(self.members)))
         by_kind: dict[tuple[int, torch.dtype], list[int]] = {}
@@ -147,7 +120,7 @@ class Plan:
 
     def _expected(self) -> None:
         """What `holds` compares with."""
-        tensors = [tensor for member in self.members for tensor in (member.p, *_state_tensors(member))]
+        tensors = [tensor for member in self.members for tensor in (member.p, *state_tensors(member))]
         self._tensors, self._pointers = tensors, list(map(_pointer, tensors))
         # Inference tensors have no version; counters are not worth one: nobody differentiates through them.
         elements = [tensor for member in self.members for tensor in (member.p, *member.state.elements)]
@@ -393,12 +366,3 @@ def _same(these: Any, those: Sequence[Any]) -> bool:
     """The very same objects; never compares tensors."""
     these = these if isinstance(these, list) else list(these)
     return len(these) == len(those) and all(map(is_, these, those))
-
-
-def _state_tensors(member: Member) -> list[Tensor]:
-    return [*member.state.elements, *(number for number in member.state.numbers if number is not None)]
-
-
-def _memories(member: Member) -> list[Memory]:
-    states = (memory_of(x, f"a state of {member.what}") for x in _state_tensors(member))
-    return [memory_of(member.p, member.what), *states]

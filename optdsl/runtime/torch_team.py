@@ -70,16 +70,19 @@ class Team:
         Raises what `work` raises, and `RuntimeError` on all others.
         """
         failure: Exception | None = None
+        facts: Mapping[str, float] = {}
         try:
             prepared = work()
             facts = prepared.facts()
         except Exception as error:
-            failure, facts = error, {}
+            failure = error
         try:
             self._agree(failure is not None, facts)
-        finally:
-            if failure is not None:
-                raise failure
+        except RuntimeError:
+            if failure is None:
+                raise
+        if failure is not None:
+            raise failure
         return prepared
 
     def any(self, here: bool) -> bool:

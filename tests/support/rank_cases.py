@@ -101,7 +101,7 @@ def compare(
     for dtype in dtypes:
         start = tensors(1, dtype, shapes)
         ours, single = spread(start, mesh, placements), parameters(start)
-        optimizer, peer = load(target)(ours), load(target)(single)
+        optimizer, peer = load(target)(ours, lr=0.1), load(target)(single, lr=0.1)
         steps(optimizer, ours, dtype, shapes)
         steps(peer, single, dtype, shapes)
         for p, q, old in zip(ours, single, start, strict=True):
@@ -166,14 +166,14 @@ def refused(words: str, action: Callable[[], object]) -> None:
 
 @case
 def elementwise_specs_run_on_parts(context: Context) -> None:
-    compare("adamw", context.mesh(), [Shard(0)], F32, F64, exact=True)
+    compare("adamw", context.mesh(), [Shard(0)], F32, F64, torch.bfloat16, torch.complex64, exact=True)
 
 
 @case
 def sums_are_those_of_whole_tensors(context: Context) -> None:
     """By tensor, over all, and in states of one number; however they are sharded."""
     mesh = context.mesh()
-    compare("lamb", mesh, [Shard(0)], F32, F64)
+    compare("lamb", mesh, [Shard(0)], F32, F64, torch.complex64)
     compare("novograd", mesh, [Shard(0)], F32)
     compare("clip_by_global_norm(0.1) | adamw", mesh, [Shard(0)], F64)
     compare("lamb", mesh, [Shard(1)], F64, shapes=((7, 13), (1, 4), (3, 2, 2)))
@@ -244,6 +244,21 @@ def whole_parameters_ask_nobody(context: Context) -> None:
                 torch.testing.assert_close(p.detach(), q.detach(), rtol=1e-5, atol=1e-6)
     for target in ("clip_by_global_norm(0.1) | adamw", "sgd(lr = 0.1) | sam(0.05)"):
         refused("sums over all", partial(ZeroRedundancyOptimizer, model().parameters(), load(target)))
+
+
+@case
+def inputs_of_a_step_are_sharded_too(context: Context) -> None:
+    """An estimate of the Hessian for each parameter, and a loss on which the processes have to agree."""
+    start, hessian = tensors(1, F32), [x.abs() for x in tensors(2, F32)]
+    ours, single = spread(start, context.mesh(), [Shard(0)]), parameters(start)
+    optimizer, peer = load("sophia")(ours), load("sophia")(single)
+    for p, q, g in zip(ours, single, tensors(3, F32), strict=True):
+        p.grad, q.grad = distribute_tensor(g, p.device_mesh, p.placements), g
+    optimizer.step(hvp=[distribute_tensor(x, context.mesh(), [Shard(0)]) for x in hessian])
+    peer.step(hvp=hessian)
+    for p, q in zip(ours, single, strict=True):
+        same(whole(p), whole(q), exact=True)
+    refused("the loss that step() was given", partial(load("polyak_sgd")(ours).step, loss=context.rank))
 
 
 @case

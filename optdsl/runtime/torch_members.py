@@ -1,0 +1,53 @@
+"""What a plan is made of: parameters that take part in a step, and tables of those that are alike.
+
+Plain data; who makes it (`torch_plan`) has checked it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from optdsl.runtime.layout import Variant
+from optdsl.runtime.memory import Memory
+from optdsl.runtime.sharded_sums import Share
+from optdsl.runtime.table import Table
+from optdsl.runtime.torch_checks import memory_of
+from optdsl.runtime.torch_state import ParameterState
+
+
+@dataclass
+class Member:
+    """A parameter that takes part in a step: `p` and `g` are what is here of `whole` and its gradient."""
+
+    whole: Tensor
+    share: Share | None
+    p: Tensor
+    g: Tensor | None  # None: the plan is for a query or a view, which read no gradient
+    group: int
+    what: str
+    variant: Variant
+    state: ParameterState
+    index: int  # among all parameters
+
+
+@dataclass
+class Part:
+    """One table, and which of the plan's members are its rows."""
+
+    table: Table
+    members: NDArray[np.int64]
+    keys: tuple[str, ...]
+    dicts: list[dict[str, Any]] = field(default_factory=list)
+    values: list[list[Tensor]] = field(default_factory=list)
+
+
+def state_tensors(member: Member) -> list[Tensor]:
+    return [*member.state.elements, *(number for number in member.state.numbers if number is not None)]
+
+
+def memories(member: Member) -> list[Memory]:
+    states = (memory_of(x, f"a state of {member.what}") for x in state_tensors(member))
+    return [memory_of(member.p, member.what), *states]

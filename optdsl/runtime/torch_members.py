@@ -20,11 +20,15 @@ from optdsl.runtime.torch_state import ParameterState
 
 @dataclass
 class Member:
-    """A parameter that takes part in a step: `p` and `g` are what is here of `whole` and its gradient."""
+    """A parameter that takes part in a step: `p` and `g` are what is here of `whole` and its gradient.
+
+    `model` is `p`, or memory for all of it, where the whole is put together for the step.
+    """
 
     whole: Tensor
     share: Share | None
     p: Tensor
+    model: Tensor
     g: Tensor | None  # None: the plan is for a query or a view, which read no gradient
     group: int
     what: str

@@ -27,7 +27,7 @@ from optdsl.runtime.torch_load import keep_dtypes, kept
 from optdsl.runtime.torch_plan import Plan
 from optdsl.runtime.torch_query import at_query_point
 from optdsl.runtime.torch_scaling import loss_scale
-from optdsl.runtime.torch_shards import local, local_gradient, local_states
+from optdsl.runtime.torch_shards import local_gradient, local_states, model_of
 from optdsl.runtime.torch_state import carried_options, check_group, check_loaded_state, check_torch_options
 from optdsl.runtime.torch_team import Team
 from optdsl.runtime.torch_view import Saved, restore, show
@@ -238,4 +238,5 @@ class FusedOptimizer(torch.optim.Optimizer):
             if p in states:
                 what = f"parameter {position} of group {number}"
                 own = local_states(states[p], p, what)
-                check_loaded_state(variant.of_rank(p.dim()), local(p), own, group, what)
+                chosen = variant.of_rank(p.dim())
+                check_loaded_state(chosen, model_of(p, chosen), own, group, what)

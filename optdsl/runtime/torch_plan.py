@@ -94,14 +94,16 @@ class Plan:
                 chosen = variant.moving(p.dim()) if for_query else variant.of_rank(p.dim())
                 assert chosen is not None  # only what moves is in a plan for a query
                 shards.check_flattened(p, variant, what)
-                share, here = shards.check_shards(p, chosen, what), shards.local(p)
+                step = variant.of_rank(p.dim())
+                share, here = shards.check_shards(p, step, what), shards.local(p)
+                model = shards.model_of(p, step)
                 check_parameter(here, what, by_rows=variant.below is not None or chosen.by_rows)
                 if not moves:
                     check_gradient(g, here, what)
                 own = shards.local_states(state.get(p, {}), p, what)  # which makes no entry
-                complete = complete_state(layout, chosen, here, own, hypers, what)
+                complete = complete_state(layout, chosen, model, own, hypers, what)
                 g = None if moves else g
-                members.append(Member(p, share, here, g, number, what, chosen, complete, index))
+                members.append(Member(p, share, here, model, g, number, what, chosen, complete, index))
         missing = [g is None for g in gradients]
         return cls(parameters, missing, [option.variant for option in options], members)
 
@@ -150,7 +152,7 @@ class Plan:
         widths = np.zeros_like(numbers_at, np.int64)
         for row, index in enumerate(indices):
             member = self.members[index]
-            model = self._models[index] = self._model(as_real(member.p), by_rows=variant.by_rows)
+            model = self._models[index] = self._model(as_real(member.model), by_rows=variant.by_rows)
             addresses[row, 0] = model.data_ptr()
             addresses[row, 1] = self._gradient_address(index, model, index in in_the_way)
             for column, (spec, state) in enumerate(
@@ -167,7 +169,7 @@ class Plan:
             pair=variant.float32 if single else variant.float64,
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
             vectors=variant.vectors_float32 if single else variant.vectors_float64,
-            dims=np.array([dims(self.members[i].p.shape) for i in indices], np.int64),
+            dims=np.array([dims(self.members[i].model.shape) for i in indices], np.int64),
             ledger=Ledger.of([self.members[i].share for i in indices], sizes),
             views=variant.views_of(single=single),
             addresses=addresses,
@@ -207,7 +209,8 @@ class Plan:
         g = self.members[index].g
         if g is None:
             return model.data_ptr()  # a query does not read it
-        if not in_the_way and not g.is_conj() and fits(as_real(g), model):
+        ordinary = self.members[index].model is self.members[index].p and not g.is_conj()
+        if ordinary and not in_the_way and fits(as_real(g), model):
             return g.data_ptr()
         self._gradient_copies[index] = torch.empty_like(model).detach()
         return self._gradient_copies[index].data_ptr()
@@ -320,6 +323,8 @@ class Plan:
     def _input(self, name: str, index: int, found: object) -> int:
         member, model = self.members[index], self._models[index]
         what = f"the {'first gradient' if name == FIRST_GRADIENT else name} of {member.what}"
+        if member.model is not member.p:
+            raise TypeError(f"{what} is for a sharded parameter whose rule needs the whole; keep it whole")
         x = as_real(check_input(shards.local_like(found, member.whole, what), member.p, what))
         start, end = (np.array([at], np.int64) for at in (x.data_ptr(), memory_of(x).end))
         if not fits(x, model) or self.written.touches(start, end)[0]:
@@ -328,14 +333,21 @@ class Plan:
         return x.data_ptr()
 
     def load_copies(self) -> None:
+        gathered = [member for member in self.members if member.model is not member.p]
+        for member in gathered:
+            member.model.copy_(shards.gather(member.p, member.whole))
         for tensor, copy in self._copies:
             copy.copy_(tensor)
         for index, copy in self._gradient_copies.items():
-            copy.copy_(as_real(self.gradients[index]))
+            member, g = self.members[index], self.gradients[index]
+            copy.copy_(as_real(g if member.model is member.p else shards.gather(g, member.whole)))
 
     def store_copies(self) -> None:
         for tensor, copy in self._copies:
             tensor.copy_(copy)
+        for member in self.members:
+            if member.model is not member.p:
+                member.p.copy_(shards.part_of(member.model, member.whole))
 
     def facts(self) -> dict[str, float]:
         """What all processes that hold parts of the parameters have to see alike."""

@@ -1,10 +1,11 @@
 """Parameters of which every process holds a part: DTensors, as FSDP2, HSDP and tensor parallelism have them.
 
 In: parameters, gradients and states as users see them. Out: the ordinary tensors in them, which kernels work
-on; which part of the whole they are; new states wrapped as their parameters are, which is what distributed
-checkpoints need to save each part once. Refusals say in one sentence what to do.
+on; which part of the whole they are, or the whole, where a rule needs it; new states wrapped as their
+parameters are, which is what distributed checkpoints need to save each part once. Refusals say in one
+sentence what to do.
 Assumed: every process has the same parameters in the same order, as the modules of torch have.
-NOT done: messages (`torch_team`), but for gradients whose summands still lie on several processes.
+NOT done: sums and agreements (`torch_team`).
 """
 
 import math
@@ -16,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optdsl.runtime.layout import Variant
+from optdsl.runtime.layout import THETA_0, Variant
 from optdsl.runtime.sharded_sums import Share
+from optdsl.runtime.torch_checks import COMPUTED_IN
 
 
 def is_sharded(x: object) -> bool:
@@ -31,8 +33,24 @@ def local(x: Any) -> Any:
     return x._local_tensor if is_sharded(x) else x
 
 
+def is_gathered(p: Any, variant: Variant) -> bool:
+    """Whether all processes put `p` together and take one step: rules of whole matrices, drawn numbers."""
+    own = [each for each in (variant, variant.query) if each is not None]
+    needed = any(each.reduced or each.draws or any(state.per for state in each.states) for each in own)
+    return needed and is_sharded(p) and bool(_cut(p))
+
+
+def _cut(p: Any) -> list[tuple[int, Any]]:
+    """(dimension of the mesh, placement) of those that cut `p`."""
+    return [
+        (dim, placement)
+        for dim, placement in enumerate(p.placements)
+        if not placement.is_replicate() and p.device_mesh.size(dim) > 1
+    ]
+
+
 def check_shards(p: Any, variant: Variant, what: str) -> Share | None:
-    """Which part of `p` is here; None for a whole one.
+    """Which part of `p` is here; None for a whole one, or one that is put together (`is_gathered`).
 
     Raises `TypeError` where the rules of `variant` cannot be followed on parts.
     """
@@ -43,20 +61,13 @@ def check_shards(p: Any, variant: Variant, what: str) -> Share | None:
         raise TypeError(f"{what} is on {mesh}, and this process is not; leave the parameter out here")
     if any(placement.is_partial() for placement in p.placements):
         raise TypeError(f"{what} is {p.placements}: its values are sums; redistribute() it")
-    cut = [
-        (dim, placement)
-        for dim, placement in enumerate(p.placements)
-        if not placement.is_replicate() and mesh.size(dim) > 1
-    ]
+    cut = _cut(p)
+    if is_gathered(p, variant):
+        if any(state.initial == THETA_0 for state in variant.states):
+            raise TypeError(f"{what} is sharded, and its rule keeps a copy of the whole; keep it whole")
+        return None
     if not cut:
         return None
-    if variant.reduced or any(state.per for state in variant.states):
-        raise TypeError(
-            f"{what} is sharded, {p.placements}, and its rule needs whole rows and columns; keep it whole: "
-            "DistributedDataParallel and ZeroRedundancyOptimizer do, or fully_shard(ignored_params=...)"
-        )
-    if variant.draws:
-        raise TypeError(f"{what} is sharded, {p.placements}, and {_DRAWN}")
     index, count = 0, 1
     for dim, _ in cut:
         index, count = index * mesh.size(dim) + here[dim], count * mesh.size(dim)
@@ -83,10 +94,7 @@ def _stretches(shape: tuple[int, ...], placement: Any, count: int) -> tuple[tupl
     return tuple((first, end - first) for first, end in pairwise(edges))
 
 
-_DRAWN = (
-    "its random numbers depend on where an element is in its parameter; keep it whole: "
-    "DistributedDataParallel does, or fully_shard(ignored_params=...)"
-)
+_DRAWN = "its random numbers depend on where an element is in its parameter; use DistributedDataParallel"
 
 
 def check_flattened(p: Any, variant: Variant, what: str) -> None:
@@ -103,6 +111,32 @@ def check_flattened(p: Any, variant: Variant, what: str) -> None:
             f"{what} was flattened by FullyShardedDataParallel, and its rule needs {need}, of which a "
             "stretch is here; use torch.distributed.fsdp.fully_shard, which leaves parameters as they are"
         )
+
+
+def model_of(p: Any, variant: Variant) -> Any:
+    """What the state of `p` is made for: the part that is here, or memory for the whole."""
+    if not is_gathered(p, variant):
+        return local(p)
+    return torch.empty(p.shape, dtype=COMPUTED_IN.get(p.dtype, p.dtype))
+
+
+def gather(part: Tensor, p: Any) -> Tensor:
+    """The whole of what is here a part of, cut as `p` is; all processes of its mesh ask for it together."""
+    mesh, stride = p.device_mesh, p.stride()
+    found: Tensor = (
+        type(p)
+        .from_local(part, mesh, p.placements, run_check=False, shape=p.shape, stride=stride)
+        .full_tensor()
+    )
+    return found
+
+
+def part_of(whole: Tensor, p: Any) -> Tensor:
+    """What of a whole tensor lies here, cut as `p` is."""
+    replicate = sys.modules["torch.distributed.tensor"].Replicate()
+    everywhere = type(p).from_local(whole, p.device_mesh, [replicate] * p.device_mesh.ndim, run_check=False)
+    found: Tensor = local(everywhere.redistribute(p.device_mesh, p.placements))
+    return found
 
 
 def local_gradient(g: Any, p: Any) -> Tensor | None:
@@ -132,7 +166,8 @@ def local_like(x: Any, p: Any, what: str) -> Any:
             raise TypeError(f"{what} is a DTensor and the parameter is not; use .full_tensor()")
         return x
     if is_sharded(x):
-        if x.device_mesh != p.device_mesh or x.placements != p.placements:
+        whole = all(placement.is_replicate() for placement in x.placements)  # of the right shape?
+        if x.device_mesh != p.device_mesh or not (whole or x.placements == p.placements):
             raise TypeError(
                 f"{what} is sharded as {x.placements} and the parameter as {p.placements}; redistribute() it"
             )
@@ -158,14 +193,17 @@ def local_states(states: Mapping[str, Any], p: Any, what: str) -> Mapping[str, A
 
 
 def wrapped(new: Mapping[str, Any], p: Any, variant: Variant) -> dict[str, Any]:
-    """New entries of the state of `p`: what lies beside the part of it that is here becomes a DTensor."""
+    """New entries of the state of `p`: what lies beside it becomes a DTensor, cut as it is, or whole."""
     entries = dict(new)
     if is_sharded(p):
+        gathered = is_gathered(p, variant)
+        replicate = [sys.modules["torch.distributed.tensor"].Replicate()] * p.device_mesh.ndim
         for key in {state.key for state in variant.states} & set(entries):
             x = entries[key]
-            like = p if x.shape == local(p).shape else x  # other shapes are only kept for whole parameters
+            like = p if not gathered and x.shape == local(p).shape else x
+            placements = replicate if gathered else p.placements
             entries[key] = type(p).from_local(
-                x, p.device_mesh, p.placements, run_check=False, shape=like.shape, stride=like.stride()
+                x, p.device_mesh, placements, run_check=False, shape=like.shape, stride=like.stride()
             )
     return entries
 

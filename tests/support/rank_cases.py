@@ -205,6 +205,35 @@ def fsdp2_and_hsdp_train_as_one_process(context: Context) -> None:
 
 
 @case
+def rules_of_whole_matrices_put_them_together(context: Context) -> None:
+    """Every process takes the step of all of it, and keeps its part; or draws the numbers of all of it."""
+    for target, *dtypes in (("adafactor", F32, torch.bfloat16), ("sm3", F32), ("noisy_sgd", F32)):
+        for dtype in dtypes:
+            start = tensors(1, dtype)
+            ours, single = spread(start, context.mesh(), [Shard(0)]), parameters(start)
+            optimizer, peer = load(target)(ours, lr=0.1), load(target)(single, lr=0.1)
+            steps(optimizer, ours, dtype)
+            steps(peer, single, dtype)
+            for p, q, old in zip(ours, single, start, strict=True):
+                assert old.numel() == 0 or not torch.equal(q, old)
+                same(whole(p), whole(q), exact=p.dim() > 1)
+                for key, value in peer.state[q].items():
+                    mine = optimizer.state[p][key]
+                    same(whole(mine), whole(value), exact=p.dim() > 1)
+            again = load(target)(ours)
+            again.load_state_dict(optimizer.state_dict())
+    network, other = sharded(context.mesh()), sharded(context.mesh())
+    optimizer, resumed = (load("adafactor")(x.parameters(), lr=0.01) for x in (network, other))
+    train(network, optimizer, STEPS)
+    own, state = get_state_dict(network, optimizer)
+    set_state_dict(other, resumed, model_state_dict=own, optim_state_dict=state)
+    train(network, optimizer, 1, seed=4)
+    train(other, resumed, 1, seed=4)
+    for p, q in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.equal(local(p), local(q))
+
+
+@case
 def gradients_elsewhere_and_views(context: Context) -> None:
     """SAM moves by the norm over all; the averaged weights of schedule-free are shown and taken away."""
     results = []
@@ -331,13 +360,8 @@ def what_fails_on_one_process_changes_nothing_on_any(context: Context) -> None:
 
 
 @case
-def rules_that_need_whole_tensors_say_so(context: Context) -> None:
+def what_parts_do_not_tell_is_refused(context: Context) -> None:
     mesh = context.mesh()
-    for target in ("adafactor", "sm3"):
-        [p] = spread(tensors(1, F32, ((7, 13),)), mesh, [Shard(0)])
-        p.grad = torch.ones_like(p)
-        refused("needs whole rows and columns", load(target)([p]).step)
-    refused("random numbers depend on where", load("noisy_sgd")([p]).step)
     for original in (False, True):
         flat = FullyShardedDataParallel(model(), device_id=torch.device("cpu"), use_orig_params=original)
         train(flat, load("adamw")(flat.parameters()), 1)

@@ -47,6 +47,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/checks.py
 	$(BIN)/python benchmarks/cpu.py
+	$(BIN)/python -m benchmarks.overhead
 
 # torch comes by way of constraints.txt only: unpinned it brings gigabytes of CUDA along.
 $(STAMP): pyproject.toml constraints.txt

@@ -14,6 +14,20 @@ from optdsl.runtime.layout import Hyper, Layout, Variant
 _WORDING = {"lr": "learning rate", "eps": "epsilon value"}
 
 
+# Where torch's class of that name has words of its own: by class, option and place in it; {0} is the value,
+# {1} the whole option.
+_OF_CLASS = {
+    ("Adafactor", "lr", None): "Learning rate should be >= 0 but is: {0}",
+    ("Adafactor", "beta2_decay", None): "beta2_decay should be <= 0 but is: {0}",
+    ("Adafactor", "eps", 0): "epsilon1 should be >= 0 but is: {0} (and 0 is not taken here)",
+    ("Adafactor", "eps", 1): "epsilon2 should be >= 0 but is: {0}",
+    ("Adafactor", "d", None): "Clipping threshold d should be >= 1 but is: {0}",
+    ("Adafactor", "weight_decay", None): "weight_decay should be >= 0 but is: {0}",
+    ("Rprop", "etas", 0): "Invalid eta values: {1[0]}, {1[1]}",
+    ("Rprop", "etas", 1): "Invalid eta values: {1[0]}, {1[1]}",
+}
+
+
 class Options(NamedTuple):
     """A group's options at one step."""
 
@@ -38,7 +52,10 @@ def read_hypers(layout: Layout, group: Mapping[str, Any]) -> tuple[float, ...]:
                 raw = hyper.default
         value = raw if type(raw) is float else _to_float(raw, hyper)
         if not hyper.contains(value):
-            raise ValueError(f"Invalid {_wording(hyper)}: {raw}")
+            own = _OF_CLASS.get((layout.name, hyper.option, hyper.index))
+            raise ValueError(
+                own.format(raw, group[hyper.option]) if own else f"Invalid {_wording(hyper)}: {raw}"
+            )
         values.append(value)
     return tuple(values)
 

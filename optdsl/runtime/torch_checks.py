@@ -49,18 +49,21 @@ def words(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def check_parameter(p: Tensor, what: str, *, by_rows: bool = False) -> None:
-    """`by_rows`: the optimizer goes through rows and columns, or has a rule for each rank."""
+def check_parameter(p: Tensor, what: str, *, by_rows: str = "") -> None:
+    """`by_rows`: an optimizer that goes through rows and columns, or has a rule for each rank."""
     _check_kind(p, what, "move the model with .cpu()")
     if p.dtype not in COMPUTED_IN:
         raise TypeError(
             f"{what} is {_name(p.dtype)}, and only floating-point and complex parameters can be updated; "
             "keep the parameters in float32, for example with model.float(), and use torch.autocast"
         )
-    if p.is_complex() and (by_rows or p.is_conj()):
-        why = "and this optimizer goes by rows and columns" if by_rows else "and conjugated"
-        fix = "optimize torch.view_as_real of it" if by_rows else "call resolve_conj() on it"
-        raise TypeError(f"{what} is complex {why}; {fix}")
+    if p.is_complex() and by_rows:
+        raise RuntimeError(
+            f"{by_rows} does not support complex parameters, for it goes by rows and columns: {what} is one; "
+            "optimize torch.view_as_real of it"
+        )
+    if p.is_conj():
+        raise TypeError(f"{what} is complex and conjugated; call resolve_conj() on it")
     if memory_of(p).overlaps_itself:
         raise RuntimeError(f"{what} has elements that share memory (is it expanded?); clone() it")
 

@@ -84,6 +84,8 @@ def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str
     decorator = ("matrix_reduction" if matrix else "reduction") if sums else "kernel"
     does = "only reads: computes" if sums else "in place: computes"
     to = "sums in f64" if sums else f"stores {storage}"
+    if any(kernel.buffer(name).stage for name in kernel.written):
+        does, to = "only reads: computes", "sums and lays out in f64" if sums else "lays out in f64"
     head = [
         f"@{decorator}",
         f"def {name}({arguments}):",
@@ -265,7 +267,7 @@ def _phase_lines(stmt: Stmt, kernel: Kernel, source: Source | None) -> list[str]
             return [f"write_f64(columns{column}, i, {joined}, {_SCRATCH - column})"]
         return [f"write_f64({_scratch(column)}, j, {value}, {_SCRATCH - column})"]
     column = _column(kernel, stmt.buffer)
-    type_ = kernel.precision.storage
+    type_ = kernel.buffer(stmt.buffer).type
     return [f"write_{type_}({stmt.buffer}_at, i, {_print(stmt.value, kernel, rename)[0]}, {column})"]
 
 

@@ -8,14 +8,21 @@ t come in as arguments. Vectorised because the buffers are promised not to overl
 import re
 from dataclasses import dataclass
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from optdsl.backend import Backend, KernelWriter, Program, Step
 from optdsl.diagnostics import InternalError, Source
 from optdsl.emit.loading import load_generated
-from optdsl.kernel.ir import Kernel
+from optdsl.kernel.ir import Kernel, Loop
+from optdsl.kernel.stage_facts import kept_by_stages, wholes
 from optdsl.runtime.batch import Batch
 
+from ._matrix_source import IMPORTS as MATRIX_IMPORTS
+from ._matrix_source import matrix_source
 from ._python_source import phase_source, prologue_source
+
+if TYPE_CHECKING:
+    from optdsl.runtime.layout import Matrices
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ from optdsl.runtime.scalar_math import cbrt, floor, maximum, minimum, modulo, po
 
 class NumbaCpu:
     name = "numba_cpu"
-    imports = IMPORTS
+    imports = IMPORTS + MATRIX_IMPORTS
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         kernel = _kernel(program, phase)
@@ -49,10 +56,11 @@ class NumbaCpu:
     def functions(
         self, kernel: Kernel, prologue: str, phase: str, source: Source | None = None
     ) -> tuple[str, str]:
-        return prologue_source(kernel, prologue, source), phase_source(kernel, phase, source)
+        written = matrix_source if kernel.loop is Loop.WHOLE else phase_source
+        return prologue_source(kernel, prologue, source), written(kernel, phase, source)
 
     def load(self, program: Program, phase: str = "update") -> Step:
-        from optdsl.runtime.layout import Column, Reduction, Total, Vector
+        from optdsl.runtime.layout import Column, Kept, Reduction, Total, Vector
         from optdsl.runtime.lines import update_lines
         from optdsl.runtime.reduce import reduce_batches
 
@@ -62,24 +70,41 @@ class NumbaCpu:
         prepare, update = module.prepare, getattr(module, phase)
         count = len(_kernel(program, phase).scalars)
         passes = []
-        for kernel in program.reductions:
-            reducing = self._module(program, kernel.name)
-            pair = (reducing.prepare, getattr(reducing, kernel.name))
+        for place, kernel in enumerate(program.reductions):
+            pair = None if kernel.is_empty else self._functions(program, kernel)
             totals = (Total(column, total.key, total.over_all) for column, total in program.summed(kernel))
             columns = (Column(*each) for each in kernel.column_sums)
-            passes.append(Reduction(pair, len(kernel.scalars), tuple(totals), tuple(columns)))
+            stage = self._stage(program, place)
+            passes.append(
+                Reduction(pair, len(kernel.scalars), tuple(totals), tuple(columns), stage, kernel.sums)
+            )
         vectors = []
         for kernel in program.vectors if phase == "update" else ():
-            writing = self._module(program, kernel.name)
-            pair = (writing.prepare, getattr(writing, kernel.name))
+            pair = self._functions(program, kernel)
             vectors.append(Vector(pair, len(kernel.scalars), kernel.name.removeprefix("update_")))
+        kept = [Kept(*each) for each in kept_by_stages(program)] if phase == "update" else []
 
         def step(batch: Batch) -> None:
             if passes:
                 reduce_batches([(batch, passes)])
-            update_lines((prepare, update), vectors, batch, count)
+            update_lines((prepare, update), vectors, batch, count, kept=kept)
 
         return step
+
+    def _functions(self, program: Program, kernel: Kernel) -> tuple[Any, Any]:
+        module = self._module(program, kernel.name)
+        return module.prepare, getattr(module, kernel.name)
+
+    def _stage(self, program: Program, place: int) -> "Matrices | None":
+        from optdsl.runtime.layout import Matrices, Total, Whole
+
+        kernel = program.stage(place)
+        if kernel is None:
+            return None
+        totals = (Total(column, total.key, total.over_all) for column, total in program.summed(kernel))
+        reads, writes = (tuple(Whole(*each) for each in some) for some in wholes(kernel))
+        pair = self._functions(program, kernel)
+        return Matrices(pair, len(kernel.scalars), reads, writes, tuple(totals))
 
     def vectorisation(self, program: Program, phase: str = "update") -> Vectorisation:
         """What became of a kernel on this machine's processor (x86 only)."""

@@ -19,8 +19,8 @@ from optdsl.backend import Backend, Program, Step
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Type
 from optdsl.language import float64
-from optdsl.language.inputs import drawn, input_of, inputs_by_shape
-from optdsl.language.operators import INFIX, OPERATORS, REDUCTIONS
+from optdsl.language.inputs import drawn, inputs_by_shape
+from optdsl.language.operators import OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import (
     Age,
     Apply,
@@ -34,8 +34,12 @@ from optdsl.language.optimizer import (
     State,
     Truth,
 )
-from optdsl.language.reductions import Total, reductions_in
+from optdsl.language.reductions import reductions_in
+from optdsl.language.stages import Total, plan
 from optdsl.runtime.batch import Batch
+
+from ._matrices import evaluate_matrix
+from ._meaning_text import describe
 
 PRECISION = 200  # bits
 
@@ -62,10 +66,12 @@ class Arithmetic:
                 raise InternalError("the reference takes a specialised optimizer")
             case Ref(name=name, age=age):
                 return values[name, age]
-            case Apply(op=op) if op in REDUCTIONS:
+            case Apply(op=op) if op in self.operators:
+                return self.operators[op](*(self.evaluate(arg, values) for arg in expr.args))
+            case Apply() if _key(expr) in values:
                 return values[_key(expr)]
-            case Apply(op=op, args=args):
-                return self.operators[op](*(self.evaluate(arg, values) for arg in args))
+            case Apply():
+                return evaluate_matrix(expr, values, self.evaluate)
 
     def run(self, lines: tuple[Assign, ...], values: Values) -> None:
         """From top to bottom; results go into `values`, which holds those of reductions already."""
@@ -112,6 +118,8 @@ def exact_steps(
     dims: the rows and columns of its matrices; None for a vector.
     """
     height, width = dims or (1, len(elements))
+    if len(elements) > 1 and plan(optimizer.lines).stages:
+        raise InternalError("matrices are not stepped one element at a time")
     with mpmath.workprec(PRECISION):
         given = _inputs(optimizer, {name: mpmath.mpf(x) for name, x in hypers.items()}, mpmath.mpf(t))
         tensor: Tensors = []
@@ -235,8 +243,13 @@ def _arrays(
 
 
 def _size(shape: Shape, elements: int, rows: int, columns: int) -> tuple[int, ...]:
-    """A batch of matrices; of each, one column or one row where there is one value for each row or column."""
+    """A batch of matrices; of each, one column or one row where there is one value for each row or column,
+    and a square one where there is one for each pair of them.
+    """
     batch = elements // max(rows * columns, 1)
+    if shape.is_whole:
+        flipped = {Shape.LEFT: (rows, rows), Shape.RIGHT: (columns, columns)}.get(shape, (columns, rows))
+        return batch, *flipped
     return batch, 1 if shape is Shape.COLS else rows, 1 if shape is Shape.ROWS else columns
 
 
@@ -337,59 +350,6 @@ def _array(address: int, size: int, dtype: type[np.floating[Any]]) -> NDArray[An
         return np.empty(0, dtype)
     element = ctypes.c_float if dtype is np.float32 else ctypes.c_double
     return np.ctypeslib.as_array((element * size).from_address(address))
-
-
-# --- as text -------------------------------------------------------------------------------------
-
-
-def describe(optimizer: Optimizer, phase: str) -> str:
-    """One line per declaration and assignment, every operand in brackets: nothing is left to precedence."""
-    lines = [f"optimizer {optimizer.name}"]
-    for hyper in optimizer.hypers:
-        alias = f" as {hyper.alias.name}" if hyper.alias else ""
-        index = f"[{hyper.alias.index}]" if hyper.alias and hyper.alias.index is not None else ""
-        lines.append(f"hyper {hyper.name} = {_number(hyper.default)} in {hyper.domain}{alias}{index}")
-    lines += [f"input {name}: {input_of(name).shape.name.lower()}" for name in optimizer.inputs]
-    for flag in optimizer.flags:
-        lines.append(f"flag {flag.name} = {str(flag.default).lower()}")
-    for state in optimizer.states:
-        alias = f" as {state.alias}" if state.alias else ""
-        lines.append(
-            f"state {state.name}: {state.shape.name.lower()} = {print_meaning(state.initial)}{alias}"
-        )
-    shown = optimizer.query_lines if phase == "query" else optimizer.lines
-    for line in shown:
-        target = f"{line.target.name}{line.target.age.value}: {line.target.shape.name.lower()}"
-        if line.first is not None:
-            lines.append(f"{target} = {print_meaning(line.first)} at t = 1")
-        lines.append(f"{target} = {print_meaning(line.value)}")
-    lines += [f"output {output.name} = {print_meaning(output.value)}" for output in optimizer.outputs]
-    if optimizer.query is not None:
-        lines.append(f"gradient at {print_meaning(optimizer.query)}")
-    return "\n".join(lines)
-
-
-def print_meaning(expr: Expr) -> str:
-    match expr:
-        case Number(value=value):
-            return _number(value)
-        case Truth(value=value):
-            return str(value).lower()
-        case Ref(name=name, age=age):
-            return f"{name}{age.value}"
-        case Apply(op=op, args=args) if op in REDUCTIONS:
-            scope = f" over {REDUCTIONS[op].over}" if REDUCTIONS[op].over else ""
-            return f"{REDUCTIONS[op].spelled}({', '.join(map(print_meaning, args))}{scope})"
-        case Apply(op=op, args=args):
-            row = OPERATORS[op]
-            texts = [print_meaning(arg) for arg in args]
-            if row.infix in INFIX:
-                return f"({texts[0]} {row.infix} {texts[1]})"
-            return f"{op}({', '.join(texts)})"
-
-
-def _number(value: Fraction) -> str:
-    return str(value)
 
 
 BACKEND: Backend = Reference()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from itertools import zip_longest
 from typing import Protocol, cast
 
 from optdsl.diagnostics import Source
@@ -25,7 +26,8 @@ class Program:
 
     `query` moves theta to the point where the gradient is taken, None for theta[t-1]: a program of its own,
     with the buffers of this one, whose `update` is called "query" and stores to theta only. `reductions` run
-    before `update`, in this order, and only read; `totals` are what they sum for whole tensors, in the order
+    before `update`, in this order, and only read; behind each of them runs the one of `stages`, if it is not
+    None; `totals` are what they sum for whole tensors, in the order
     of the columns. `vectors` run after `update`: states with one value for each row or column. `views` put
     outputs into theta, between steps.
     """
@@ -37,6 +39,7 @@ class Program:
     totals: tuple[Total, ...] = ()
     vectors: tuple[Kernel, ...] = ()
     views: tuple[Kernel, ...] = ()
+    stages: tuple[Kernel | None, ...] = ()
 
     def summed(self, kernel: Kernel) -> Iterator[tuple[int, Total]]:
         """What a pass sums, in its order: the column among the totals, and which it is."""
@@ -55,11 +58,17 @@ class Program:
                 if isinstance(stmt, ir.Total):
                     yield numbers[stmt.name] if stmt.name in numbers else next(summed)
 
+    def stage(self, number: int) -> Kernel | None:
+        """What is done with whole matrices behind the pass of that number."""
+        return self.stages[number] if number < len(self.stages) else None
+
     @property
     def kernels(self) -> tuple[Kernel, ...]:
         """All of them, in the order in which a step runs them; last those that no step runs."""
         moving = self.query.kernels if self.query else ()
-        return (*moving, *self.reductions, self.update, *self.vectors, *self.views)
+        pairs = zip_longest(self.reductions, self.stages)
+        before = (each for pair in pairs for each in pair if each is not None and not each.is_empty)
+        return (*moving, *before, self.update, *self.vectors, *self.views)
 
 
 class Step(Protocol):

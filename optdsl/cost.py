@@ -8,6 +8,7 @@ counts once in a pass that loads it and once in a pass that stores to it. What t
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from optdsl import driver
 from optdsl.backend import Program
@@ -16,10 +17,10 @@ from optdsl.kernel.walk import nodes
 from optdsl.language.inputs import FIRST_GRADIENT, drawn
 from optdsl.language.optimizer import Optimizer, Shape
 
-FLOAT32_BYTES = 4
+FLOAT32_BYTES, FLOAT64_BYTES = 4, 8
 ELEMENTWISE, MATRIX, PER_TENSOR, GLOBAL = "elementwise", "matrix", "per-tensor", "global"
 CLASSES = (ELEMENTWISE, MATRIX, PER_TENSOR, GLOBAL)
-"""What has to be on one device, if none is to ask another: an element, a matrix by rows and columns, a
+"""What has to be on one device, if none is to ask another: an element, a matrix (or its rows and columns), a
 tensor, all tensors. The default of a rule by rank is the one for matrices.
 """
 
@@ -31,32 +32,39 @@ class Pass:
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    wide: frozenset[str] = frozenset()  # of these, what is laid out for stages or made by them, in float64
+    stage: str = ""  # what is done with whole matrices behind it
+
+    def _bytes(self, names: tuple[str, ...]) -> int:
+        return sum(FLOAT64_BYTES if name in self.wide else FLOAT32_BYTES for name in names)
 
     @property
     def bytes_moved(self) -> int:
-        """For one float32 parameter."""
-        return FLOAT32_BYTES * (len(self.reads) + len(self.writes))
+        """For one float32 parameter; without what the stage moves."""
+        return self._bytes(self.reads) + self._bytes(self.writes)
 
     def __str__(self) -> str:
         parts = [
-            f"{verb} {', '.join(names)} ({FLOAT32_BYTES * len(names)} B)"
+            f"{verb} {', '.join(names)} ({self._bytes(names)} B)"
             for verb, names in (("reads", self.reads), ("writes", self.writes))
             if names
         ]
-        return f"{self.name}: {', '.join(parts)}"
+        return f"{self.name}: {', '.join(parts) or 'nothing'}{self.stage}"
 
 
 @dataclass(frozen=True)
 class Cost:
     """What is kept and moved for one float32 parameter.
 
-    `numbers` are kept once for each tensor, `lines` for each row or column of a matrix: these, and passes
-    over nothing else, are not counted in bytes.
+    `numbers` are kept once for each tensor, `lines` for each row or column of a matrix, `squares` for each
+    pair of its rows, or of its columns: these, passes over nothing else and what products and factors of
+    matrices move are not counted in bytes.
     """
 
     state_bytes: int
     numbers: int
     lines: int
+    squares: int
     passes: tuple[Pass, ...]
     sharding: str
 
@@ -70,12 +78,16 @@ def cost(optimizer: Optimizer, flags: Mapping[str, bool]) -> Cost:
     program = driver.build(optimizer, Precision("accurate", Type.F32), flags)
     shapes = Counter(state.shape for state in program.optimizer.states)
     lines = shapes[Shape.ROWS] + shapes[Shape.COLS]
-    numbers = shapes.total() - shapes[Shape.ELEMENT] - lines
-    return Cost(FLOAT32_BYTES * shapes[Shape.ELEMENT], numbers, lines, _passes(program), _sharding(program))
+    squares = shapes[Shape.LEFT] + shapes[Shape.RIGHT]
+    elements = shapes[Shape.ELEMENT] + shapes[Shape.FLIPPED]
+    numbers = shapes.total() - elements - lines - squares
+    moved, sharding = _passes(program), _sharding(program)
+    return Cost(FLOAT32_BYTES * elements, numbers, lines, squares, moved, sharding)
 
 
 def _passes(program: Program) -> tuple[Pass, ...]:
-    found = [_pass(kernel) for kernel in (*program.reductions, program.update)]
+    pairs = zip_longest(program.reductions, program.stages)
+    found = [*(_pass(*pair) for pair in pairs), _pass(program.update)]
     if program.query is not None:  # theta is kept aside while the gradient is taken elsewhere
         aside = Pass("keep theta aside", ("theta",), ("its copy",))
         back = Pass("put theta back", ("its copy",), ("theta",))
@@ -84,18 +96,21 @@ def _passes(program: Program) -> tuple[Pass, ...]:
             found.insert(0, Pass("keep the first gradient", ("g",), (FIRST_GRADIENT,)))
     draws = tuple(name for name in program.optimizer.inputs if drawn(name))
     found.insert(0, Pass("draw", (), draws))
-    return tuple(each for each in found if each.bytes_moved)
+    return tuple(each for each in found if each.bytes_moved or each.stage)
 
 
-def _pass(kernel: Kernel) -> Pass:
+def _pass(kernel: Kernel, stage: Kernel | None = None) -> Pass:
     body = [stmt for phase in kernel.phases for stmt in phase.body]
     read = {node.buffer for stmt in body for node in nodes(stmt.value) if isinstance(node, Load)}
     written = {stmt.buffer for stmt in body if isinstance(stmt, Store)}
     names = [buffer.name for buffer in kernel.buffers if buffer.shape is Shape.ELEMENT]
+    made = stage.written if stage is not None else ()
     return Pass(
         kernel.name,
         tuple(name for name in names if name in read),
         tuple(name for name in names if name in written),
+        frozenset(buffer.name for buffer in kernel.buffers if buffer.stage),
+        f"; then whole matrices: {', '.join(made) or 'numbers'}" if stage is not None else "",
     )
 
 
@@ -103,6 +118,8 @@ def _sharding(program: Program) -> str:
     totals = (*program.totals, *(program.query.totals if program.query else ()))
     if any(total.over_all for total in totals):
         return GLOBAL
+    if any(program.stages):
+        return MATRIX
     if totals:
         return PER_TENSOR
     kernels = (*program.reductions, program.update)

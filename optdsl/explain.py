@@ -155,6 +155,9 @@ def _costs(optimizer: Optimizer) -> Iterator[str]:
         passes = f" in {len(found.passes)} passes over memory" if len(found.passes) > 1 else ""
         numbers = f", {found.numbers} number{'s' * (found.numbers > 1)} a tensor" if found.numbers else ""
         lines = f", {found.lines} a row or column" if found.lines else ""
+        lines += (
+            f", {found.squares} square{'s' * (found.squares > 1)} of rows or columns" if found.squares else ""
+        )
         told = f"state {found.state_bytes} B{numbers}{lines}, traffic {found.bytes_moved} B a step{passes}"
         yield f"  {told} (with {', '.join(chosen)})" if chosen else f"  {told}"
         if passes:

@@ -44,7 +44,8 @@ class Entry:
     """An optimizer of the library, its flags at their defaults.
 
     `state_bytes` and `bytes_moved` are for one float32 parameter and one step, `numbers` is what is kept
-    once for each tensor, `lines` what for each row or column; `sharding` is one of `cost.CLASSES`.
+    once for each tensor, `lines` what for each row or column, `squares` what for each
+    pair of these; `sharding` is one of `cost.CLASSES`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Entry:
     state_bytes: int
     numbers: int
     lines: int
+    squares: int
     passes: int
     bytes_moved: int
     claims: int
@@ -113,6 +115,7 @@ def entry(name: str, optimizer: Optimizer) -> Entry:
         costs.state_bytes,
         costs.numbers,
         costs.lines,
+        costs.squares,
         len(costs.passes),
         costs.bytes_moved,
         _proved(optimizer.claims),

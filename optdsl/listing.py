@@ -15,9 +15,9 @@ from optdsl.files import PART_FOLDERS
 
 LEGEND = """\
 state   bytes kept for each float32 parameter, + numbers kept once for each tensor, + lines: for each row or
-        column of a matrix; flags at their defaults
+        column of a matrix, + squares: for each pair of its rows, or columns; flags at their defaults
 moved   bytes that a step reads and writes for each float32 parameter, in so many passes over memory
-class   what a step needs to know: of each element alone, of rows and columns, of its tensor, of all tensors
+class   what a step needs to know: of each element alone, of matrices, of its tensor, of all tensors
 claims  what the file has proved; counted here, proved by the tests of optdsl and by `optdsl explain NAME`"""
 
 
@@ -51,6 +51,7 @@ class _Section:
 def _optimizer(entry: Entry) -> tuple[str, ...]:
     state = f"{entry.state_bytes} B" + (f" + {entry.numbers}" if entry.numbers else "")
     state += " + lines" if entry.lines else ""
+    state += " + squares" if entry.squares else ""
     counts = state, str(entry.passes), f"{entry.bytes_moved} B", str(entry.claims)
     return entry.name, _year(entry), entry.sharding, *counts, _line(entry)
 

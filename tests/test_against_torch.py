@@ -12,10 +12,18 @@ import torch
 
 import optdsl
 from optdsl.files import library_names
+from tests.support.muon import Muon
 from tests.support.parity import Row, told
 
 SHAPES = ((), (7,), (5, 3), (2, 3, 4), (2, 3, 2, 3))
+MATRICES = ((5, 3), (3, 5), (4, 4), (1, 7), (16, 9))
 STEPS = 200
+
+
+NOTES = {
+    "nadam": "torch keeps the product of momenta in float32",
+    "muon": "torch's own code, but for the rounding to bfloat16 of what it iterates on",
+}
 
 
 @dataclass(frozen=True)
@@ -25,8 +33,12 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
 
     def row(self, apart: float) -> Row:
-        note = "torch keeps the product of momenta in float32" if self.spec == "nadam" else ""
+        note = NOTES.get(self.spec, "")
         return Row(self.spec, f"torch.optim.{self.torch_class.__name__}", told(self.options), apart, note)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        return MATRICES if self.spec == "muon" else SHAPES
 
     def __str__(self) -> str:
         return "-".join([self.spec, *(f"{name}={value}" for name, value in self.options.items())])
@@ -73,6 +85,12 @@ CASES = [
     ),
     *cases("adamax", torch.optim.Adamax, {"betas": (0.5, 0.9), "weight_decay": 0.1, "eps": 1e-3}),
     *cases(
+        "muon", Muon,
+        {"nesterov": False, "weight_decay": 0.0, "lr": 0.02},
+        {"adjust_lr_fn": "match_rms_adamw", "momentum": 0.5, "eps": 0.5},
+        {"adjust_lr_fn": "original", "ns_steps": 3, "ns_coefficients": (2.0, -1.5, 0.5)},
+    ),
+    *cases(
         "nadam", torch.optim.NAdam,
         {"betas": (0.5, 0.9), "weight_decay": 0.1, "momentum_decay": 0.1},
         {"weight_decay": 0.3, "decoupled_weight_decay": True},
@@ -104,14 +122,16 @@ PRECISIONS = {
 }
 
 
-def tensors(drawn_as: torch.dtype, dtype: torch.dtype) -> list[torch.Tensor]:
+def tensors(
+    drawn_as: torch.dtype, dtype: torch.dtype, shapes: tuple[tuple[int, ...], ...] = SHAPES
+) -> list[torch.Tensor]:
     """Every rank, and values away from zero: a decaying weight that reaches it moves by its sign alone."""
     random = torch.Generator().manual_seed(0)
-    drawn = [torch.randn(shape, generator=random, dtype=torch.float64) for shape in SHAPES]
+    drawn = [torch.randn(shape, generator=random, dtype=torch.float64) for shape in shapes]
     return [(value + value.sign() * 2).to(drawn_as).to(dtype).requires_grad_() for value in drawn]
 
 
-def gradients(steps: int) -> Iterator[list[torch.Tensor]]:
+def gradients(steps: int, shapes: tuple[tuple[int, ...], ...] = SHAPES) -> Iterator[list[torch.Tensor]]:
     """Sizes over four decades; a tenth is exactly zero, at step 1 too, where most rules would be 0/0."""
     random = torch.Generator().manual_seed(1)
 
@@ -121,7 +141,7 @@ def gradients(steps: int) -> Iterator[list[torch.Tensor]]:
         value[torch.rand(shape, generator=random) < 0.1] = 0
         return value
 
-    return ([gradient(shape) for shape in SHAPES] for _ in range(steps))
+    return ([gradient(shape) for shape in shapes] for _ in range(steps))
 
 
 @dataclass
@@ -133,13 +153,14 @@ class Race:
     loaded: bool = False  # whether both have another's state
 
     def __post_init__(self) -> None:
-        self.ours = tensors(self.precision.ours, self.precision.ours)
-        self.theirs = tensors(self.precision.ours, self.precision.theirs)
+        self.ours = tensors(self.precision.ours, self.precision.ours, self.case.shapes)
+        self.theirs = tensors(self.precision.ours, self.precision.theirs, self.case.shapes)
         self.start(**self.case.options)
 
     def start(self, **options: Any) -> None:
         self.optimizer = optdsl.torch.load(self.case.spec)(self.ours, **options)
-        self.torch_optimizer = self.case.torch_class(self.theirs, foreach=False, **options)
+        one_by_one = {} if self.case.spec == "muon" else {"foreach": False}
+        self.torch_optimizer = self.case.torch_class(self.theirs, **one_by_one, **options)
 
     def step(self, values: list[torch.Tensor]) -> None:
         for mine, other, value in zip(self.ours, self.theirs, values, strict=True):
@@ -159,7 +180,7 @@ class Race:
                 # torch keeps no buffer then, nor looks at one that was loaded; ours is ready for a
                 # momentum that changes.
                 kept.pop("momentum_buffer", None)
-            assert found.keys() - kept.keys() <= {"momentum_buffer"}
+            assert found.keys() - kept.keys() <= {"momentum_buffer", *(["step"] * (self.case.spec == "muon"))}
             for key, value in kept.items():
                 self._assert_close(found[key], value, f"{what}, state {key}")
 
@@ -189,7 +210,7 @@ class Race:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_path(case: Case, precision: Precision) -> None:
     race = Race(case, precision)
-    for t, values in enumerate(gradients(STEPS), start=1):
+    for t, values in enumerate(gradients(STEPS, case.shapes), start=1):
         race.step(values)
         if t in (1, 2, 6, 20, STEPS):
             race.compare(f"step {t}", states=t in (1, STEPS))
@@ -199,7 +220,7 @@ def rows() -> Iterator[Row]:
     """What docs/parity.md is made of."""
     for case in CASES:
         race, apart = Race(case, PRECISIONS["float64"]), 0.0
-        for values in gradients(STEPS):
+        for values in gradients(STEPS, case.shapes):
             race.step(values)
             apart = max(apart, race.apart())
         yield case.row(apart)
@@ -209,7 +230,7 @@ def rows() -> Iterator[Row]:
 def test_state_dict_moves_both_ways(case: Case) -> None:
     """Half of the way; then two new optimizers go on, each with the other's state and options."""
     race = Race(case, PRECISIONS["float64"])
-    for t, values in enumerate(gradients(20), start=1):
+    for t, values in enumerate(gradients(20, case.shapes), start=1):
         race.step(values)
         if t == 10:
             saved, torch_saved = race.optimizer.state_dict(), race.torch_optimizer.state_dict()
@@ -234,12 +255,43 @@ def test_constructor(case: Case) -> None:
 
     # what torch has not, and other libraries do; it comes last
     extra = [("eps_in_sqrt", False)] if case.spec in ("adagrad", "rmsprop") else []
+    extra = [("bias_correction", False)] if case.spec == "muon" else extra
     known = options(case.torch_class)
     if case.spec == "adam":  # with it, torch's Adam is AdamW: here that is adamw.opt
         known = [(name, default) for name, default in known if name != "decoupled_weight_decay"]
     if case.spec == "adafactor":  # None, for the eps of the dtype: a number is for all
         known = [(name, (2**-23, 1e-3) if name == "eps" else default) for name, default in known]
     assert options(optdsl.torch.load(case.spec)) == known + extra
+
+
+def test_muon_is_as_near_to_torch_as_bfloat16_is() -> None:
+    """torch's class as it is: a step differs by about a percent of its length, which is bfloat16's."""
+    for shape in ((5, 7), (64, 64), (100, 30)):
+        ours, theirs = torch.zeros(shape).requires_grad_(), torch.zeros(shape).requires_grad_()
+        ours.grad = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+        theirs.grad = ours.grad.clone()
+        optdsl.torch.load("muon")([ours]).step()
+        peer: torch.optim.Optimizer = torch.optim.Muon([theirs])
+        peer.step()
+        apart = float((ours - theirs).detach().norm() / theirs.detach().norm())
+        assert 1e-4 < apart < 0.04, (shape, apart)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4)])
+def test_muon_is_for_matrices(shape: tuple[int, ...]) -> None:
+    """Refused in torch's words, when it is made and when a group is added."""
+    p, matrix = torch.zeros(shape, requires_grad=True), torch.zeros(2, 3, requires_grad=True)
+    with pytest.raises(ValueError, match="only supports 2D") as theirs:
+        torch.optim.Muon([p])
+    with pytest.raises(ValueError, match="only supports 2D") as ours:
+        optdsl.torch.load("muon")([p])
+    assert str(ours.value) == str(theirs.value)
+    optimizer = optdsl.torch.load("muon")([matrix])
+    with pytest.raises(ValueError, match="only supports 2D"):
+        optimizer.add_param_group({"params": [p]})
+    assert len(optimizer.param_groups) == 1
+    with pytest.raises(ValueError, match="must be one of original, match_rms_adamw"):
+        optdsl.torch.load("muon")([matrix], adjust_lr_fn="other")
 
 
 def test_nothing_is_left_out() -> None:

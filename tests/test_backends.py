@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optdsl.backend import available_backends, get_backend
+from optdsl.backend import Program, available_backends, get_backend
 from optdsl.emit.optax_module import not_for_optax
 from optdsl.kernel.ir import Kernel, Loop, Op, Type
 from optdsl.kernel.walk import nodes
@@ -18,10 +18,11 @@ from optdsl.language.inputs import inputs_by_shape
 from optdsl.language.optimizer import Shape
 from optdsl.runtime.launch import CHUNK
 from tests.support import programs
-from tests.support.programs import Setting, label
+from tests.support.programs import Data, Setting, label
 
 SETTINGS = list(programs.settings())
 SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 64, 100, 1000, CHUNK - 1, CHUNK + 1]
+SMALL = [size for size in SIZES if size <= 1000]  # where a square of the rows is computed with
 FEW = {"jnp": [0, 1, 7]}  # no loops of its own; every size is compiled anew, operation by operation
 PRECISIONS = [("accurate", Type.F32), ("accurate", Type.F64), ("fast", Type.F32)]
 BACKENDS = [name for name in available_backends() if name != "reference"]
@@ -47,7 +48,8 @@ def test_backends_agree_with_the_reference(setting: Setting, backend: str, mode:
     optimizer = program.optimizer
     if backend == "jnp" and not_for_optax(programs.meaning(setting[0])):
         pytest.skip("refused with OD801, as docs/language.md says")
-    data = programs.initial_data(optimizer, FEW.get(backend, SIZES), storage, rows=2)
+    sizes = FEW.get(backend, SMALL if any(program.stages) else SIZES)
+    data = programs.initial_data(optimizer, sizes, storage, rows=2)
     expected = data.copy()
     hypers = programs.hyper_rows(optimizer, 2)
     step, oracle = get_backend(backend).load(program), get_backend("reference").load(program)
@@ -94,8 +96,11 @@ def test_accurate_steps_are_correctly_rounded(setting: Setting) -> None:
             {name: programs.spread(optimizer, name, array, 60) for name, array in each.arrays[0].items()}
             for each in (before, data)
         )
-        elements = [{**numbers, **{name: float(array[i]) for name, array in old.items()}} for i in range(60)]
         given = dict(zip(names, hypers[0].tolist(), strict=True))
+        if any(program.stages):
+            _check_matrices(program, given, t, numbers, before, data)
+            continue
+        elements = [{**numbers, **{name: float(array[i]) for name, array in old.items()}} for i in range(60)]
         dims = programs.dims_of(60) if programs.line_sums(optimizer) else None
         for i, exact in enumerate(exact_steps(optimizer, given, t, elements, dims)):
             for name in ("theta", *programs.element_states(optimizer)):
@@ -104,6 +109,28 @@ def test_accurate_steps_are_correctly_rounded(setting: Setting) -> None:
                 with mpmath.workprec(200):
                     assert abs(mpmath.mpf(float(found)) - exact[name]) <= 0.51 * unit, (t, i, name)
         data.arrays[0]["g"][:] = np.random.default_rng(t).standard_normal(60).astype(np.float32)
+
+
+def _check_matrices(
+    program: Program, hypers: dict[str, float], t: int, numbers: dict[str, float], before: Data, data: Data
+) -> None:
+    """The same for a step that computes with whole matrices: every number of every state."""
+    exactly = import_module("optdsl.backends._exact_tensor").exact_tensor_step
+    optimizer = program.optimizer
+    shapes = dict.fromkeys(("theta", "g"), Shape.ELEMENT) | {s.name: s.shape for s in optimizer.states}
+    rows, columns = programs.dims_of(60)
+    sides = {Shape.LEFT: (rows, rows), Shape.RIGHT: (columns, columns), Shape.ELEMENT: (rows, columns)}
+    arrays = {
+        name: array.reshape(60 // (rows * columns), *sides[shapes[name]])
+        for name, array in before.arrays[0].items()
+    }
+    for name, exact in exactly(optimizer, hypers, t, {**numbers, **arrays}).items():
+        found = data.arrays[0][name].ravel()
+        for i, (x, wanted) in enumerate(zip(found.tolist(), exact.ravel().tolist(), strict=True)):
+            unit = float(np.spacing(np.float32(abs(float(wanted)))))
+            with mpmath.workprec(200):
+                assert abs(mpmath.mpf(x) - wanted) <= 0.51 * unit, (t, i, name)
+    data.arrays[0]["g"][:] = np.random.default_rng(t).standard_normal(60).astype(np.float32)
 
 
 SPECIAL = [
@@ -164,7 +191,7 @@ def test_kernels_are_vectorised(setting: Setting, mode: str, storage: Type) -> N
     """
     program = programs.program(setting, mode, storage)
     for kernel in program.kernels:
-        if kernel in program.views and _copies(kernel):
+        if (kernel in program.views and _copies(kernel)) or kernel.loop is Loop.WHOLE:
             continue
         found = get_backend("numba_cpu").vectorisation(program, kernel.name)  # type: ignore[attr-defined]
         if kernel.loop in (Loop.ELEMENTS, Loop.MATRIX):

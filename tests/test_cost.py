@@ -32,6 +32,8 @@ BY_HAND = [
     ("sm3", {}, 4, 0, "matrix", [4, 20]),
     # A copy of theta; theta + mu*v into theta; the copy back; then sgd's 20.
     ("nesterov", {}, 4, 0, "elementwise", [8, 12, 8, 20]),
+    # g and m read, the direction laid out in float64; then theta, g, m and a float64 result, theta and m.
+    ("muon", {}, 4, 0, "matrix", [16, 28]),
 ]
 
 
@@ -55,8 +57,10 @@ def test_what_is_listed_is_what_runs(name: str) -> None:
             assert variant.below is not None
             variant = variant.below
         found = cost(meaning, setting)
-        lines = sum(bool(state.per) for state in variant.states)
-        assert (found.state_bytes, found.lines) == (4 * (len(variant.states) - lines), lines)
+        lines = sum(state.per in ("rows", "cols") for state in variant.states)
+        squares = sum(state.per in ("left", "right") for state in variant.states)
+        per_element = len(variant.states) - lines - squares
+        assert (found.state_bytes, found.lines, found.squares) == (4 * per_element, lines, squares)
         assert found.numbers == len(variant.scalar_states)
         looking_ahead = 0
         if variant.query:  # theta kept aside, moved and put back; the first gradient kept
@@ -66,4 +70,6 @@ def test_what_is_listed_is_what_runs(name: str) -> None:
         assert len(found.passes) <= 1 + drawing + len(variant.reductions_float32) + looking_ahead
         over_all = [total.over_all for each in variant.reductions_float32 for total in each.totals]
         by_lines = "matrix" if lines or variant.reduced else "elementwise"
+        whole = any(each.matrices for each in variant.reductions_float32) and not any(over_all)
+        over_all = [] if whole else over_all
         assert found.sharding == ("global" if any(over_all) else "per-tensor" if over_all else by_lines)

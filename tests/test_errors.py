@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from optdsl import driver
-from optdsl.diagnostics import OptdslError, Problem, Source, catalogue, catalogue_checks, catalogue_parts
+from optdsl.diagnostics import (
+    OptdslError,
+    Problem,
+    Source,
+    catalogue,
+    catalogue_checks,
+    catalogue_matrices,
+    catalogue_parts,
+)
 from optdsl.diagnostics.render import render_text
 from optdsl.language.optimizer import Optimizer
 from optdsl.library import lookup
@@ -20,7 +28,7 @@ from optdsl.library import lookup
 CASES = sorted((Path(__file__).parent / "errors").glob("*/*.opt"))
 CLASSES = [
     found
-    for module in (catalogue, catalogue_checks, catalogue_parts)
+    for module in (catalogue, catalogue_checks, catalogue_matrices, catalogue_parts)
     for _, found in inspect.getmembers(module, inspect.isclass)
     if issubclass(found, Problem) and found is not Problem
 ]

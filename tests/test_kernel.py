@@ -68,7 +68,9 @@ def test_every_pass_keeps_the_meaning(setting: Setting, precision: Precision) ->
     optimizer = specialise(programs.meaning(name), dict(flags))
     exact_step = import_module("optdsl.backends.reference").exact_step
     lowered = lower(optimizer, precision)
-    updating = [*lowered.reductions, lowered.update, *lowered.vectors]
+    updating = [*lowered.kernels] if any(lowered.stages) else [
+        *lowered.reductions, lowered.update, *lowered.vectors
+    ]  # fmt: skip
     forms = {"lower": updating}
     run_passes(lowered, lambda each, kernel: forms.setdefault(each, []).append(kernel))
     assert len(forms) == 1 + len(PASSES)
@@ -82,7 +84,7 @@ def test_every_pass_keeps_the_meaning(setting: Setting, precision: Precision) ->
                 # of the tensor with this one element: inputs and counts are 1, and the sums are its summands
                 columns = dict.fromkeys(kernels[-1].hypers[len(hypers) :], mpmath.mpf(1))
                 by_name = {kernel.name: kernel for kernel in kernels}
-                sums = {buffer.name for buffer in kernels[-1].buffers if buffer.summed}
+                sums = {buffer.name for buffer in kernels[-1].buffers if buffer.summed or buffer.stage}
                 found: dict[str, Any] = {}
                 buffers = dict(values)
                 for kernel in (by_name[each.name] for each in updating):

@@ -38,6 +38,7 @@ def test_list(optdsl: Run) -> None:
         "state_bytes": 8,  # two moments; the third, of amsgrad, is not kept by default
         "numbers": 0,
         "lines": 0,
+        "squares": 0,
         "passes": 1,
         "bytes_moved": 28,
         "claims": read_library("adam").text.count("\nprove "),

@@ -18,6 +18,7 @@ from optdsl.checks.catalogue import (
     NAMES_ANOTHER,
     OF_A_STILL_STEP,
     TAKES_INPUTS,
+    TAKES_MATRICES,
     Lookup,
     NoSpecError,
     find,
@@ -27,6 +28,7 @@ from optdsl.checks.context import Context
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.language import syntax
 from optdsl.language.inputs import drawn
+from optdsl.language.matrices import uses_matrices
 from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.parts import Part
@@ -124,10 +126,19 @@ def _inputs_in_the_way(kind: str, context: Context) -> tuple[Verdict, ...]:
     """Unknown, where a spec reads what this kind of check knows nothing of."""
     inputs = context.optimizer.inputs
     noise = any(drawn(name) for name in inputs)
-    if not inputs or (kind in TAKES_INPUTS and not (noise and kind in OF_A_STILL_STEP)):
-        return ()
-    residual = f"not decided where a step reads what it is given: {', '.join(inputs)}"
-    return (Verdict(kind, Outcome.UNKNOWN, residual=residual),)
+    residual = ""
+    if inputs and (kind not in TAKES_INPUTS or (noise and kind in OF_A_STILL_STEP)):
+        residual = f"not decided where a step reads what it is given: {', '.join(inputs)}"
+    elif kind not in TAKES_MATRICES and (found := _matrices(context.optimizer)):
+        residual = f"not decided where a step computes with whole matrices: {', '.join(found)}"
+    return (Verdict(kind, Outcome.UNKNOWN, residual=residual),) if residual else ()
+
+
+def _matrices(optimizer: Optimizer) -> list[str]:
+    """The names whose lines compute with matrices, or with how many rows and columns there are."""
+    lines = (*optimizer.query_lines, *optimizer.lines)
+    parts = ((line.target.name, part) for line in lines for part in (line.value, line.first) if part)
+    return list(dict.fromkeys(name for name, part in parts if uses_matrices(part)))
 
 
 def _estimates(run: bool, claim: syntax.Claim, context: Context) -> tuple[Verdict, ...]:

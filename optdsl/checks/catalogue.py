@@ -68,6 +68,10 @@ OF_A_STILL_STEP = frozenset(("fixed_point", "decay_direction"))
 """Of these, rows about a step without gradient, in which there is noise where anything is drawn."""
 
 
+TAKES_MATRICES: frozenset[str] = frozenset()
+"""Rows that know what products and factors of matrices are."""
+
+
 def find(place: str) -> Any:
     """The function of a row."""
     module, name = place.split(":")

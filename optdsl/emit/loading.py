@@ -21,7 +21,7 @@ _NODES = (
     ast.Tuple, ast.Dict, ast.Subscript, ast.Attribute, ast.BinOp, ast.UnaryOp, ast.Compare,
     ast.FloorDiv,
     ast.BoolOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq,
-    ast.Lt, ast.LtE, ast.Gt, ast.GtE,
+    ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.MatMult, ast.BitOr, ast.If, ast.IfExp,
 )  # fmt: skip
 _ATTRIBUTES = frozenset(("size", "sqrt", "exp", "log", "tanh", "cos", "sin", "inf", "__init__"))
 _BASES = frozenset(("math", "t", "super"))

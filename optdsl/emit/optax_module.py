@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from optdsl.backend import Program, get_writer
 from optdsl.diagnostics import OptdslError
 from optdsl.diagnostics.catalogue import NotYet
+from optdsl.emit.options import options
 from optdsl.emit.text import (
     docstring,
     draw_rows,
@@ -18,7 +19,6 @@ from optdsl.emit.text import (
     header_comment,
     hyper_row,
     input_row,
-    options,
     seed_column,
     state_row,
     tuple_lines,
@@ -30,6 +30,7 @@ from optdsl.language.inputs import FIRST_GRADIENT, drawn
 from optdsl.language.optimizer import Age, Assign, Optimizer, Ref, Role, Shape, references
 from optdsl.language.reductions import totals
 from optdsl.language.specialise import flag_settings, specialise
+from optdsl.language.stages import plan
 
 LAYOUT_NAMES = ("Draw", "Flag", "Hyper", "Input", "State", "THETA_0", "Total")
 STEP_NAMES = ("JaxKernel", "JaxReduction", "JaxVariant")
@@ -86,6 +87,8 @@ def not_for_optax(optimizer: Optimizer) -> str | None:
     parts = (optimizer.query, *(line.value for line in optimizer.query_lines))
     if any(drawn(ref.name) for part in parts if part is not None for ref in references(part)):
         return "a random number before the gradient is taken"
+    if plan(optimizer.lines).needs_dims:
+        return "a matrix"
     return None
 
 

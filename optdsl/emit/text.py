@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from optdsl import __version__
+from optdsl.emit.options import Option, number, option_name, options
+from optdsl.kernel.stage_facts import Whole
 from optdsl.language.inputs import SEED, asked_for, drawn, input_of, inputs_by_shape, made
+from optdsl.language.matrices import loop_counts
 from optdsl.language.optimizer import (
-    Alias,
     Flag,
     Hyper,
     Number,
@@ -19,57 +21,8 @@ from optdsl.language.optimizer import (
     State,
     references,
 )
-from optdsl.language.reductions import Total
+from optdsl.language.stages import Total
 from optdsl.runtime.layout import OPTAX_INPUTS
-
-
-@dataclass(frozen=True)
-class Option:
-    """One keyword argument of the generated class: a number, a tuple of numbers, or a switch."""
-
-    name: str
-    hypers: tuple[Hyper, ...]
-    flag: Flag | None = None
-
-    @property
-    def is_tuple(self) -> bool:
-        return (
-            bool(self.hypers) and self.hypers[0].alias is not None and self.hypers[0].alias.index is not None
-        )
-
-    @property
-    def default(self) -> str:
-        if self.flag:
-            return str(self.flag.default)
-        values = [number(hyper.default) for hyper in self.hypers]
-        return f"({', '.join(values)}{',' if len(values) == 1 else ''})" if self.is_tuple else values[0]
-
-    @property
-    def annotation(self) -> str:
-        if self.flag:
-            return "bool"
-        return f"tuple[{', '.join(['float'] * len(self.hypers))}]" if self.is_tuple else "float"
-
-
-def options(optimizer: Optimizer) -> list[Option]:
-    """The arguments in the order of the spec: hypers, then flags."""
-    grouped: dict[str, list[Hyper]] = {}
-    for hyper in optimizer.hypers:
-        grouped.setdefault(_option(hyper.name, hyper.alias), []).append(hyper)
-    found = [
-        Option(name, tuple(sorted(hypers, key=lambda hyper: (hyper.alias and hyper.alias.index) or 0)))
-        for name, hypers in grouped.items()
-    ]
-    own = (flag for flag in optimizer.flags if flag.rank is None)
-    return found + [Option(_option(flag.name, flag.alias), (), flag) for flag in own]
-
-
-def _option(name: str, alias: Alias | None) -> str:
-    return alias.name if alias else name
-
-
-def number(value: object) -> str:
-    return repr(float(value))  # type: ignore[arg-type]
 
 
 def header_comment(optimizer: Optimizer, framework: str, mode: str) -> str:
@@ -107,10 +60,23 @@ class ReductionFacts:
     `columns`: the buffers of what it sums for each column, and whether it is the largest instead.
     """
 
-    functions: Pairs
+    functions: Pairs | None
     scalar_count: int
     totals: tuple[tuple[int, Total], ...]
     columns: tuple[tuple[int, bool], ...]
+    matrices: "MatrixFacts | None" = None
+    sums: bool = True
+
+
+@dataclass(frozen=True)
+class MatrixFacts:
+    """A stage of matrices: its functions, what it takes and makes for each dtype, and which totals."""
+
+    functions: Pairs
+    scalar_count: int
+    reads: tuple[list[Whole], list[Whole]]
+    writes: tuple[list[Whole], list[Whole]]
+    totals: tuple[tuple[int, Total], ...]
 
 
 @dataclass(frozen=True)
@@ -134,13 +100,17 @@ class VariantFacts:
     views: dict[str, Pairs]  # by the output's name
     vectors: tuple[VectorFacts, ...] = ()
     reduced: tuple[str, ...] = ()
+    kept: tuple[list[tuple[int, int, str, int]], ...] = ()
+    only_matrices: bool = False
     below: "VariantFacts | None" = None  # for tensors of fewer dimensions than `rank`
     rank: int = 0
 
 
 def layout_text(optimizer: Optimizer, variants: Iterable[tuple[tuple[bool, ...], VariantFacts]]) -> str:
     lines = ["LAYOUT = Layout(", f'    name="{optimizer.name}",']
-    lines += tuple_lines("hypers", [hyper_row(hyper) for hyper in optimizer.hypers], 1)
+    counting = loop_counts(optimizer)
+    rows = [hyper_row(hyper, counts=hyper.name in counting) for hyper in optimizer.hypers]
+    lines += tuple_lines("hypers", rows, 1)
     lines += tuple_lines("flags", [flag_row(flag) for flag in optimizer.flags if flag.rank is None], 1)
     if optimizer.inputs:
         lines += tuple_lines("inputs", list(map(input_row, optimizer.inputs)), 1)
@@ -158,20 +128,21 @@ def tuple_lines(name: str, items: list[str], depth: int) -> list[str]:
     return [f"{pad}{name}=(", *(f"{pad}    {item}," for item in items), f"{pad}),"]
 
 
-def hyper_row(hyper: Hyper) -> str:
+def hyper_row(hyper: Hyper, *, counts: bool = False) -> str:
     domain = hyper.domain
     low = "-math.inf" if domain.low is None else number(domain.low)
     high = "math.inf" if domain.high is None else number(domain.high)
     place = f", index={hyper.alias.index}" if hyper.alias and hyper.alias.index is not None else ""
-    option = _option(hyper.name, hyper.alias)
+    option = option_name(hyper.name, hyper.alias)
+    default = str(int(hyper.default)) if counts else number(hyper.default)
     return (
-        f'Hyper("{hyper.name}", {number(hyper.default)}, {low}, {high}, {domain.low_closed}, '
+        f'Hyper("{hyper.name}", {default}, {low}, {high}, {domain.low_closed}, '
         f'{domain.high_closed}, option="{option}"{place})'
     )
 
 
 def flag_row(flag: Flag) -> str:
-    return f'Flag("{flag.name}", {flag.default}, option="{_option(flag.name, flag.alias)}")'
+    return f'Flag("{flag.name}", {flag.default}, option="{option_name(flag.name, flag.alias)}")'
 
 
 def input_row(name: str) -> str:
@@ -187,7 +158,8 @@ def state_row(state: State) -> str:
             initial = f'"{name}"'
         case _:
             initial = "THETA_0"
-    per = f', per="{state.shape.name.lower()}"' if state.shape in (Shape.ROWS, Shape.COLS) else ""
+    whole = state.shape > Shape.TENSOR and state.shape is not Shape.ELEMENT
+    per = f', per="{state.shape.name.lower()}"' if whole else ""
     return f'State("{state.name}", key="{state.alias or state.name}", initial={initial}{per})'
 
 
@@ -223,17 +195,7 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
     for place, storage in enumerate(("float32", "float64") if facts.reductions else ()):
         lines.append(f"            reductions_{storage}=(")
         for reduction in facts.reductions:
-            totals = ", ".join(
-                f"Total({column}, {json.dumps(total.key)}, {total.over_all})"
-                for column, total in reduction.totals
-            )
-            pair = _pair(reduction.functions[place])
-            comma = "," if len(reduction.totals) == 1 else ""
-            columns = "".join(f"Column({buffer}, {largest}), " for buffer, largest in reduction.columns)
-            columns = f", ({columns.rstrip()})" if columns else ""
-            lines.append(
-                f"                Reduction({pair}, {reduction.scalar_count}, ({totals}{comma}){columns}),"
-            )
+            lines.append(f"                {_reduction(reduction, place)},")
         lines.append("            ),")
     if facts.views:
         views = (f'View("{name}", {_pair(one)}, {_pair(two)})' for name, (one, two) in facts.views.items())
@@ -251,10 +213,42 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
         lines.append(f"            seed={seed_column(optimizer)},")
     if facts.query is not None:
         lines += [f"    {line}" for line in _variant("        query=", facts.query)]
+    for place, storage in enumerate(("float32", "float64") if any(facts.kept) else ()):
+        kept = (f'Kept({new}, {old}, "{per}", {width})' for new, old, per, width in facts.kept[place])
+        lines += tuple_lines(f"kept_{storage}", list(kept), 3)
+    if facts.only_matrices:
+        lines.append("            only_matrices=True,")
     if facts.below is not None:
         lines.append(f"            rank={facts.rank},")
         lines += [f"    {line}" for line in _variant("        below=", facts.below)]
     return [*lines, "        ),"]
+
+
+def _reduction(facts: ReductionFacts, place: int) -> str:
+    pair = _pair(facts.functions[place]) if facts.functions else "None"
+    columns = "".join(f"Column({buffer}, {largest}), " for buffer, largest in facts.columns)
+    columns = f", ({columns.rstrip()})" if columns else ""
+    more = ""
+    if facts.matrices is not None:
+        found = facts.matrices
+        reads, writes = (_wholes(each[place]) for each in (found.reads, found.writes))
+        more += (
+            f", matrices=Matrices({_pair(found.functions[place])}, {found.scalar_count}, {reads}, {writes}"
+        )
+        more += f", {_totals(found.totals)})" if found.totals else ")"
+    if not facts.sums:
+        more += ", sums=False"
+    return f"Reduction({pair}, {facts.scalar_count}, {_totals(facts.totals)}{columns}{more})"
+
+
+def _totals(totals: tuple[tuple[int, Total], ...]) -> str:
+    texts = [f"Total({column}, {json.dumps(total.key)}, {total.over_all})" for column, total in totals]
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+
+
+def _wholes(found: Iterable[Whole]) -> str:
+    texts = [f'Whole({buffer}, "{per}", {width})' for buffer, per, width in found]
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
 
 
 def _pair(pair: tuple[str, str]) -> str:
@@ -316,7 +310,13 @@ def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[
             text += ["Options are numbers, JAX arrays, or schedules: functions of optax's count."]
     text.append("")
     for option in arguments:
-        if option.flag:
+        if option.words:
+            default = next(
+                each.name for each in optimizer.flags if each.default and each.name in option.words
+            )
+            words = " or ".join(f'"{word}"' for word in option.words)
+            text.append(f'{option.name}: {words}; None is "{default}"')
+        elif option.flag:
             text.append(f"{option.name}: switch, {option.default} by default")
         else:
             domains = ", ".join(str(hyper.domain) for hyper in option.hypers)

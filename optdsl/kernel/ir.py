@@ -11,7 +11,11 @@ sums for each row or column are float64 buffers, shorter than the others, as sta
 Such states are written by kernels of their own after the update, which goes through them alone.
 
 Frozen; built by `lower`, rewritten by `passes`, checked by `verify`, shown by `printer`.
-Supported: per-element arithmetic, host scalars, scalar states, sums. Not yet: matrices, random.
+Where matrices are multiplied or factored, a pass lays out what that takes (float64 buffers, too), and a
+*stage* behind it has the matrices of each tensor whole (`Loop.WHOLE`): its operators are those of
+`matrices.MATRIX`, reductions, and all others element by element. What it makes, later passes load.
+
+Supported: per-element arithmetic, host scalars, scalar states, sums, matrices. Not yet: random.
 """
 
 from dataclasses import dataclass, field
@@ -58,6 +62,8 @@ class Buffer:
     access: Access
     shape: Shape = Shape.ELEMENT
     summed: bool = False  # made by a pass, and not kept
+    stage: str = ""  # "operand" or "result" of a stage: made in a step, and not kept
+    state: str = ""  # of a result that is kept after all: the buffer that it goes to after the update
 
 
 # --- expressions: every node has a type ----------------------------------------------------------
@@ -154,6 +160,7 @@ class Loop(StrEnum):
     MATRIX = "every row, and every element in it"
     ROWS = "every row"
     COLS = "every column"
+    WHOLE = "every tensor, its matrices whole"
 
 
 LINES = {Shape.ROWS: Loop.ROWS, Shape.COLS: Loop.COLS}
@@ -191,8 +198,20 @@ class Kernel:
 
     @property
     def line_sums(self) -> tuple[str, ...]:
-        """Behind the states: "rows" or "cols" for each buffer of what is reduced for them."""
-        return tuple(buffer.shape.name.lower() for buffer in self.buffers if buffer.summed)
+        """Behind the states: "rows" or "cols" for each buffer of what is reduced for them, "operand" or
+        "result" for one of a stage.
+        """
+        made = (buffer for buffer in self.buffers if buffer.summed or buffer.stage)
+        return tuple(buffer.stage or buffer.shape.name.lower() for buffer in made)
+
+    @property
+    def sums(self) -> bool:
+        return any(isinstance(stmt, Total) for phase in self.phases for stmt in phase.body)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to go through memory for."""
+        return not any(phase.body for phase in self.phases)
 
     @property
     def column_sums(self) -> tuple[tuple[int, bool], ...]:
@@ -200,6 +219,12 @@ class Kernel:
         numbers = {buffer.name: number for number, buffer in enumerate(self.buffers)}
         found = (stmt for phase in self.phases for stmt in phase.body if isinstance(stmt, Total))
         return tuple((numbers[each.name], each.largest) for each in found if each.shape is Shape.COLS)
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The buffers that it stores to, in the order of the stores."""
+        found = (stmt for phase in self.phases for stmt in phase.body if isinstance(stmt, Store))
+        return tuple(stmt.buffer for stmt in found)
 
 
 # Inputs of every prologue beside the hypers and scalar states: the step counter, and +1 or -1, the

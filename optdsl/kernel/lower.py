@@ -23,32 +23,39 @@ from dataclasses import replace
 
 from optdsl.backend import Program
 from optdsl.diagnostics import InternalError
-from optdsl.kernel.ir import Precision
+from optdsl.kernel.ir import Kernel, Precision
 from optdsl.kernel.lowering import Lowering
+from optdsl.kernel.stage_lowering import StageLowering
 from optdsl.language.optimizer import Age, Assign, Optimizer, Ref, Role, Shape
-from optdsl.language.reductions import totals
+from optdsl.language.stages import plan
 
 
 def lower(optimizer: Optimizer, precision: Precision) -> Program:
     """The kernels of an optimizer whose flags are chosen."""
     if optimizer.flags:
         raise InternalError("lower takes a specialised optimizer")
-    found = tuple(totals(optimizer.lines))
-    passes = 1 + max((total.passes for total in found), default=-1)
+    found = plan(optimizer.lines)
+
+    def stage(number: int) -> Kernel | None:
+        if number not in found.stages:
+            return None
+        return StageLowering(optimizer, precision, found, number).matrices()
+
     query = _query(optimizer, precision) if optimizer.query is not None else None
     shapes = {state.shape for state in optimizer.states}
     return Program(
         optimizer,
-        Lowering(optimizer, precision, found, passes).update(),
+        Lowering(optimizer, precision, found, found.passes).update(),
         query,
-        tuple(Lowering(optimizer, precision, found, number).reduction() for number in range(passes)),
-        tuple(total for total in found if not total.of_lines),
+        tuple(Lowering(optimizer, precision, found, number).reduction() for number in range(found.passes)),
+        tuple(total for total in found.totals if not total.of_lines),
         tuple(
-            Lowering(optimizer, precision, found, passes, shape).vector(shape)
+            Lowering(optimizer, precision, found, found.passes, shape).vector(shape)
             for shape in (Shape.ROWS, Shape.COLS)
             if shape in shapes
         ),
         tuple(Lowering(optimizer, precision, found, 0).view(output) for output in optimizer.outputs),
+        tuple(map(stage, range(found.passes))),
     )
 
 
@@ -58,13 +65,12 @@ def _query(optimizer: Optimizer, precision: Precision) -> Program:
     theta = Ref(Role.THETA, "theta", Age.NEW, Shape.ELEMENT)
     lines = (*optimizer.query_lines, Assign(theta, optimizer.query, span=optimizer.query.span))
     moving = replace(optimizer, lines=lines, query=None, query_lines=(), outputs=())
-    found = tuple(totals(lines))
-    passes = 1 + max((total.passes for total in found), default=-1)
-    reductions = (Lowering(moving, precision, found, number).reduction() for number in range(passes))
+    found = plan(lines)
+    reductions = (Lowering(moving, precision, found, number).reduction() for number in range(found.passes))
     named = tuple(replace(kernel, name=f"query_{kernel.name}") for kernel in reductions)
     return Program(
         moving,
-        Lowering(moving, precision, found, passes).query(),
+        Lowering(moving, precision, found, found.passes).query(),
         reductions=named,
-        totals=found,
+        totals=tuple(found.totals),
     )

@@ -1,20 +1,17 @@
 """One kernel of a program: the walk over an optimizer's lines that `lower` asks for each of them.
 
 What is decided is told in `lower`. A kernel is made for a number of passes that came before it: what is known
-only after a later one is left out (`_UnknownError`).
+only after a later one is left out (`UnknownValueError`).
 """
 
+from dataclasses import replace
 from fractions import Fraction
 
 from optdsl.diagnostics import Span
 from optdsl.kernel import ir
 from optdsl.kernel.ir import (
-    ALL_ELEMENTS,
-    COLUMN_COUNT,
     DIRECTION,
-    ELEMENTS,
     LINES,
-    ROW_COUNT,
     TIME,
     Access,
     Buffer,
@@ -28,98 +25,33 @@ from optdsl.kernel.ir import (
     Loop,
     Op,
     Phase,
-    Precision,
     Store,
     Type,
 )
 from optdsl.kernel.lines import as_kept, constant_of, keeps
-from optdsl.kernel.names import Namer
+from optdsl.kernel.naming import Naming
 from optdsl.kernel.walk import locals_in
 from optdsl.language import optimizer as meaning
-from optdsl.language.inputs import drawn, inputs_by_shape
+from optdsl.language.inputs import drawn
+from optdsl.language.matrices import COUNTS, in_stage
 from optdsl.language.operators import OPERATORS, REDUCTIONS, Reduction
-from optdsl.language.optimizer import Age, Assign, Optimizer, Role, Shape
-from optdsl.language.reductions import Total, reductions_in
+from optdsl.language.optimizer import Age, Assign, Role, Shape
+from optdsl.language.reductions import reductions_in
 
 _PRODUCTS = {2, 3, 4}
 _ON_HOST = (Shape.SCALAR, Shape.GLOBAL, Shape.TENSOR)
 _HALF = Fraction(1, 2)
 
 
-class _UnknownError(Exception):
+class UnknownValueError(Exception):
     """A value that is known only after a later pass."""
 
 
-class Lowering:
+class Lowering(Naming):
     """One kernel: the pass number `number` of those that reduce, or the update after all of them.
 
     `only`: the one for states of this shape, to which lines of other shapes are nothing.
     """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        precision: Precision,
-        found: tuple[Total, ...],
-        number: int,
-        only: Shape | None = None,
-    ) -> None:
-        self.only = only
-        self.matrix = any(total.of_lines for total in found)
-        self.optimizer = optimizer
-        self.precision = precision
-        self.number = number
-        self.namer = Namer()
-        self.names: dict[tuple[str, Age], str] = {}
-        self.prologue: list[Let] = []
-        self.body: list[ir.Stmt] = []
-        self.scalars: dict[str, None] = {}  # prologue names that the phase reads
-        self.scalar_names: set[str] = {TIME, DIRECTION}
-        self.loaded: dict[str, str] = {}
-        hypers = tuple(self._named(hyper.name, Age.NOW, hyper.name) for hyper in optimizer.hypers)
-        self.totals = {total.reduction: total for total in found}
-        self.sums = {
-            total.reduction: self.namer.fresh(f"{total.reduction.op}{column}")
-            for column, total in enumerate(found)
-        }
-        counted = (("", ELEMENTS), ("all", ALL_ELEMENTS), ("rows", ROW_COUNT), ("cols", COLUMN_COUNT))
-        self.counts = {
-            over: self.namer.fresh(name) for over, name in counted[: 4 if self.matrix else 2] if found
-        }
-        self.lines = {self.sums[total.reduction]: total.reduction for total in found if total.of_lines}
-        summed = (name for name in self.sums.values() if name not in self.lines)
-        numbers, self.arrays = inputs_by_shape(optimizer.inputs)
-        given = {name: self.namer.fresh(f"{name}_given") for name in numbers}
-        self.hypers = (*hypers, *given.values(), *self.counts.values(), *summed)
-        self.scalar_names.update(self.hypers)
-        for name, column in given.items():
-            signed = Op("mul", (Local(DIRECTION, Type.F64), Local(column, Type.F64)), Type.F64)
-            self.prologue.append(Let(self._named(name, Age.NOW, name), signed))
-            self.scalar_names.add(self.names[name, Age.NOW])
-        self.unknown: set[str] = set()
-        self.summed: dict[str, ir.Total] = {}
-        self.known: dict[str, str] = {}  # sums, and the prologue's names for what follows from them
-        scalar_states = [state for state in optimizer.states if state.shape <= Shape.TENSOR]
-        for state in optimizer.states:
-            self._named(state.name, Age.NEW, state.name)
-        for line in optimizer.lines:
-            if line.target.role is Role.VALUE:
-                self._named(line.target.name, Age.NOW, line.target.name)
-        self._named("theta", Age.NEW, "theta")
-        for name in ("theta", *(state.name for state in optimizer.states)):
-            self._named(name, Age.OLD, f"{name}_old")
-        for name in ("g", *self.arrays):
-            self._named(name, Age.NOW, name)
-        self.scalar_states = tuple(self.names[state.name, Age.OLD] for state in scalar_states)
-        self.scalar_updates = tuple(self.names[state.name, Age.NEW] for state in scalar_states)
-        self.scalar_names.update(self.scalar_states)
-        self.stored_states = [state for state in optimizer.states if state.shape > Shape.TENSOR]
-        self.shapes = {state.name: state.shape for state in self.stored_states}
-        self.shapes |= {name: reduction.shape for name, reduction in self.lines.items()}
-
-    def _named(self, name: str, age: Age, wanted: str) -> str:
-        self.names[name, age] = self.namer.fresh(wanted)
-        return self.names[name, age]
 
     # --- the two kernels ---
 
@@ -142,22 +74,35 @@ class Lowering:
         return self._kernel(name, [self._store(each) for each in written], frozenset(written))
 
     def reduction(self) -> Kernel:
-        """A pass that sums what it can, and leaves alone what it cannot know yet."""
+        """A pass that sums what it can and lays out operands, and leaves alone what it cannot know yet."""
+        operands = {expr: name for expr, name in self.operands.items() if self._is_next(expr)}
         for line in self.optimizer.lines:
-            age = Age.NOW if line.target.role is Role.VALUE else line.target.age
             for part in (line.value, line.first):
                 for found in reductions_in(part) if part is not None else ():
                     name = self.sums[found]
                     if self.totals[found].passes == self.number and name not in self.summed:
                         self._sum(found, name)
-            try:
-                self._line(line)
-            except _UnknownError:
-                self.unknown.add(self.names[line.target.name, age])
+            self._if_known(line)
         self.body += self.summed.values()
+        stores: list[Store] = []
+        for expr, name in operands.items():
+            value = self._element(expr, name)
+            stores.append(Store(name, value if value.type is Type.F64 else Cast(value, Type.F64), expr.span))
         self.scalar_updates = self.scalar_states  # a pass that reduces changes nothing that is kept
         summed = frozenset(name for name in self.summed if name in self.lines)
-        return self._kernel(f"reduce{self.number}", [], summed)
+        kernel = self._kernel(f"reduce{self.number}", stores, summed | {*operands.values()})
+        empty = not self.summed and not stores
+        return replace(kernel, phases=(Phase(kernel.name, ()),), scalars=()) if empty else kernel
+
+    def _is_next(self, operand: meaning.Expr) -> bool:
+        return self.plan.operands[operand] == self.number
+
+    def _if_known(self, line: Assign) -> None:
+        try:
+            self._line(line)
+        except UnknownValueError:
+            age = Age.NOW if line.target.role is Role.VALUE else line.target.age
+            self.unknown.add(self.names[line.target.name, age])
 
     def query(self) -> Kernel:
         """Of an optimizer whose lines lead to the point: what they make new is not kept."""
@@ -184,7 +129,10 @@ class Lowering:
             loads.append(Let(local, value))
         body = (*loads, *self.body, *stores)
         read = {name for stmt in body for name in locals_in(stmt.value)}
-        columns = ("theta", "g", *(state.name for state in self.stored_states), *self.arrays, *self.lines)
+        states = (state.name for state in self.stored_states)
+        in_stages = (*self.results.values(), *self.made.values())
+        of_stages = dict.fromkeys(self.operands.values(), "operand") | dict.fromkeys(in_stages, "result")
+        columns = ("theta", "g", *states, *self.arrays, *self.lines, *of_stages)
         loop = Loop.MATRIX if self.matrix else Loop.ELEMENTS
         return Kernel(
             name=name,
@@ -201,6 +149,8 @@ class Lowering:
                     self._access(column, written),
                     self.shapes.get(column, Shape.ELEMENT),
                     column in self.lines,
+                    of_stages.get(column, ""),
+                    self.kept.get(column, ""),
                 )
                 for column in columns
             ),
@@ -209,7 +159,8 @@ class Lowering:
         )
 
     def _type(self, buffer: str) -> Type:
-        return Type.F64 if buffer in self.lines else self.precision.storage
+        known = (*self.optimizer_buffers, *self.arrays)
+        return self.precision.storage if buffer in known else Type.F64
 
     def _access(self, buffer: str, written: frozenset[str]) -> Access:
         if buffer not in written:
@@ -227,11 +178,23 @@ class Lowering:
         target = line.target
         age = Age.NOW if target.role is Role.VALUE else target.age
         name = self.names[target.name, age]
-        if target.shape in _ON_HOST:
+        if (target.name, age) in self.plan.lines:
+            self._line_of_stage(line, name)
+        elif target.shape in _ON_HOST:
             self.prologue.append(Let(name, self._with_first(line, Type.F64, name), line.span))
             self.scalar_names.add(name)
         elif self.only in (None, target.shape):
             self.body.append(Let(name, self._with_first(line, self.precision.compute, name), line.span))
+
+    def _line_of_stage(self, line: Assign, name: str) -> None:
+        """What a stage has made for each element is loaded; matrices of other shapes are not for passes."""
+        key = line.target.name, line.target.age
+        if key in self.made and line.target.shape is Shape.ELEMENT and self.only in (None, Shape.ELEMENT):
+            if self.plan.lines[key] >= self.stage:
+                raise UnknownValueError
+            value: Expr = Load(self.made[key], Type.F64)
+            compute = self.precision.compute
+            self.body.append(Let(name, value if compute is Type.F64 else Cast(value, compute), line.span))
 
     def _with_first(self, line: Assign, type_: Type, near: str) -> Expr:
         on_host = line.target.shape in _ON_HOST
@@ -259,6 +222,10 @@ class Lowering:
                 return Const(value, Type.BOOL)
             case meaning.Ref():
                 return self._ref(expr, in_prologue)
+            case meaning.Apply(op=op) if op in COUNTS:
+                return self._count(op, in_prologue=in_prologue)
+            case meaning.Apply() if in_stage(expr):
+                return self._from_stage(expr, in_prologue=in_prologue)
             case meaning.Apply(op="pow", args=(base, exponent)):
                 return self._power(base, exponent, real, near, expr.span, in_prologue=in_prologue)
             case meaning.Apply(op=op) if op in REDUCTIONS:
@@ -271,7 +238,7 @@ class Lowering:
         """A reduction's value, where its pass is over; else the sum is made, or is for a later pass."""
         total, name = self.totals[expr], self.sums[expr]
         if total.passes >= self.number:
-            raise _UnknownError
+            raise UnknownValueError
         row = REDUCTIONS[expr.op]
         if name in self.lines:
             return self._of_line(name, row, near, expr.span)
@@ -284,6 +251,27 @@ class Lowering:
             self.known[name] = self._bound(value, near, expr.span, in_prologue=True).name
             self.scalar_names.add(self.known[name])
         return Local(self.known[name], Type.F64) if in_prologue else self._scalar(self.known[name])
+
+    def _count(self, op: str, *, in_prologue: bool) -> Expr:
+        name = self.counts[op]
+        if in_prologue:
+            return Local(name, Type.F64)
+        return self._scalar(name)
+
+    def _from_stage(self, expr: meaning.Apply, *, in_prologue: bool) -> Expr:
+        """What a stage has made, if it has been: a matrix, or a number of one."""
+        if self.plan.results[expr] >= self.stage:
+            raise UnknownValueError
+        if expr in self.totals:
+            name = self.sums[expr]
+            return Local(name, Type.F64) if in_prologue else self._scalar(name)
+        return Local(self._loaded(self.results[expr], expr.op), self.precision.compute)
+
+    def _loaded(self, buffer: str, wanted: str) -> str:
+        """The name of a buffer's value in the phase."""
+        if buffer not in self.loaded:
+            self.loaded[buffer] = self.namer.fresh(wanted)
+        return self.loaded[buffer]
 
     def _of_line(self, name: str, row: Reduction, near: str, span: Span) -> Expr:
         """What is reduced for this row or column, in the compute type."""
@@ -317,7 +305,7 @@ class Lowering:
         else:
             name = self.names[ref.name, Age.NOW]
         if name in self.unknown:
-            raise _UnknownError
+            raise UnknownValueError
         if in_prologue:
             return Local(name, Type.F64)
         if name in self.scalar_names:

@@ -17,7 +17,10 @@ GENERATED = frozenset(
     "matrix_reduction line height width first_column column columns skipped Column Vector "
     "sum0 sum1 sum2 sum3 sum4 sum5 sum6 sum7 "
     "columns0 columns1 columns2 columns3 columns4 columns5 columns6 columns7 "
-    "Reduction Total "
+    "Reduction Total Matrices Whole Kept rounds turn transpose identity norm dot mean inverse_root "
+    "eigenvectors "
+    "orthonormal polar spectral_norm np_abs np_both np_cbrt np_cos np_either np_exp np_floor np_log "
+    "np_maximum np_minimum np_modulo np_neither np_power np_sigmoid np_sign np_sin np_sqrt np_tanh np_where "
     "Flag Hyper Input Layout State Variant FusedOptimizer ArrayOptimizer LAYOUT View THETA_0".split()
 )
 _TAKEN = GENERATED | frozenset(keyword.kwlist) | frozenset(dir(builtins))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from optdsl.backend import Program
-from optdsl.kernel.ir import Const, Expr, Kernel, Let, Load, Local, Op, Phase, Stmt, Type
+from optdsl.kernel.ir import Const, Expr, Kernel, Let, Load, Local, Loop, Op, Phase, Stmt, Type
 from optdsl.kernel.names import Namer
 from optdsl.kernel.verify import verify
 from optdsl.kernel.walk import children, locals_in, map_values, nodes, rebuilt, with_value
@@ -34,8 +34,15 @@ def run_passes(program: Program, after: Callable[[str, Kernel], None] | None = N
     reductions = tuple(map(run, program.reductions))
     vectors = tuple(map(run, program.vectors))
     views = tuple(map(run, program.views))
+    stages = tuple(stage and run(stage) for stage in program.stages)
     return replace(
-        program, update=run(program.update), query=query, reductions=reductions, vectors=vectors, views=views
+        program,
+        update=run(program.update),
+        query=query,
+        reductions=reductions,
+        vectors=vectors,
+        views=views,
+        stages=stages,
     )
 
 
@@ -179,8 +186,10 @@ def share(kernel: Kernel) -> Kernel:
     """What is computed twice is computed once and given a name, in the prologue and in each phase.
 
     Assumes single assignment, so that equal expressions have equal values; loads are not shared (lowering
-    has bound them already).
+    has bound them already). Stages are left alone: what stands in a loop changes in every round.
     """
+    if kernel.loop is Loop.WHOLE:
+        return kernel
     namer = Namer(_names(kernel))
     prologue = _shared(kernel.prologue, namer)
     assert all(isinstance(stmt, Let) for stmt in prologue)

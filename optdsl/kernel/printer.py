@@ -30,8 +30,18 @@ def print_kernel(kernel: Kernel) -> str:
 
 
 def _buffer(buffer: Buffer) -> str:
-    shape = "" if buffer.shape is Shape.ELEMENT else f", one for each of {buffer.shape.name.lower()}"
-    return f"{buffer.name}: {buffer.type}, {buffer.access}{shape}"
+    shape = "" if buffer.shape is Shape.ELEMENT else f", {_EACH[buffer.shape]}"
+    stage = f", {buffer.stage} of a stage" if buffer.stage else ""
+    return f"{buffer.name}: {buffer.type}, {buffer.access}{shape}{stage}"
+
+
+_EACH = {
+    Shape.ROWS: "one for each of rows",
+    Shape.COLS: "one for each of cols",
+    Shape.LEFT: "rows x rows",
+    Shape.RIGHT: "cols x cols",
+    Shape.FLIPPED: "cols x rows",
+}
 
 
 def _statement(stmt: Stmt) -> str:
@@ -56,6 +66,16 @@ def print_value(expr: Expr) -> str:
             return f"load {buffer}"
         case Cast(operand=operand, type=type_):
             return f"{type_}({print_value(operand)})"
+        case Op(name="repeat", args=(count, *bound, new)):
+            inner = (
+                f"{print_value(x)} = {print_value(y)}" for x, y in zip(bound[::2], bound[1::2], strict=True)
+            )
+            return f"repeat({', '.join((print_value(count), *inner, print_value(new)))})"
+        case Op(name="matmul", args=(x, y)):
+            factors = (f"({print_value(z)})" if isinstance(z, Op) else print_value(z) for z in (x, y))
+            return " @ ".join(factors)
+        case Op(name=name, args=args) if name not in OPERATORS:
+            return f"{name}({', '.join(map(print_value, args))})"
         case Op(name=name, args=args):
             row = OPERATORS[name]
             if row.infix is None:
@@ -66,8 +86,8 @@ def print_value(expr: Expr) -> str:
 
 def _operand(expr: Expr, parent: Operator, *, right: bool) -> str:
     text = print_value(expr)
-    if not isinstance(expr, Op) or OPERATORS[expr.name].infix is None:
-        return text
+    if not isinstance(expr, Op) or expr.name not in OPERATORS or OPERATORS[expr.name].infix is None:
+        return f"({text})" if isinstance(expr, Op) and expr.name == "matmul" else text
     own, outer = OPERATORS[expr.name].python_precedence, parent.python_precedence
     bare = own in (SUM, PRODUCT) and outer in (SUM, PRODUCT) and (own > outer or (own == outer and not right))
     return text if bare else f"({text})"

@@ -1,6 +1,6 @@
 """What a legal kernel is. Runs after lowering and after every pass; a failure is a bug of ours."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import (
@@ -22,7 +22,8 @@ from optdsl.kernel.ir import (
     Type,
 )
 from optdsl.kernel.walk import locals_in, nodes
-from optdsl.language.operators import OPERATORS
+from optdsl.language.matrices import MATRIX, REPEAT
+from optdsl.language.operators import OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import Kind, Shape
 
 # The buffers that a loop may load from; it stores to the first.
@@ -31,6 +32,7 @@ _SHAPES = {
     Loop.MATRIX: (Shape.ELEMENT, Shape.ROWS, Shape.COLS),
     Loop.ROWS: (Shape.ROWS,),
     Loop.COLS: (Shape.COLS,),
+    Loop.WHOLE: (Shape.ELEMENT, Shape.LEFT, Shape.RIGHT, Shape.FLIPPED),
 }
 
 
@@ -92,9 +94,12 @@ def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
         _require(buffer.access is not Access.READ, f"`{stmt.buffer}` is stored and only to be read")
         _require(stmt.value.type is buffer.type, f"`{stmt.buffer}` is stored in another type")
         _require(stmt.buffer not in stored, f"`{stmt.buffer}` is stored twice")
-        _require(buffer.shape in _SHAPES[kernel.loop][:1], f"`{stmt.buffer}` is stored by another kernel")
+        shapes = _SHAPES[kernel.loop] if kernel.loop is Loop.WHOLE else _SHAPES[kernel.loop][:1]
+        _require(buffer.shape in shapes, f"`{stmt.buffer}` is stored by another kernel")
+        made = {Loop.WHOLE: "result"}.get(kernel.loop, "operand")
+        _require(not summed or buffer.stage == made, "a pass that sums also stores")
+        _require(kernel.loop is not Loop.WHOLE or buffer.stage == made, "a stage writes to what is kept")
         stored.add(stmt.buffer)
-    _require(not (stored and summed), "a pass that sums also stores")
     declared = {buffer.name for buffer in kernel.buffers if buffer.access is not Access.READ}
     _require(declared == stored | lines, "a buffer that is to be written is not stored")
 
@@ -116,11 +121,14 @@ def _bind(let: Let, bound: dict[str, Type]) -> None:
 
 def _expression(expr: Expr, bound: Mapping[str, Type], kernel: Kernel, *, in_prologue: bool) -> None:
     real = Type.F64 if in_prologue else kernel.precision.compute
+    inside = {name for node in nodes(expr) for name in _bound_in(node)}
     for node in nodes(expr):
         match node:
             case Const(value=value):
                 _require(isinstance(value, bool) == (node.type is Type.BOOL), "a constant of the wrong type")
             case Local(name=name):
+                if name in inside:
+                    continue
                 _require(name in bound, f"`{name}` is read before it is set")
                 _require(bound[name] is node.type, f"`{name}` is read in another type")
             case Load(buffer=name):
@@ -137,6 +145,11 @@ def _expression(expr: Expr, bound: Mapping[str, Type], kernel: Kernel, *, in_pro
                 _require(
                     operand.type is not Type.BOOL and node.type is not Type.BOOL, "a cast of a condition"
                 )
+            case Op(name=name, args=args) if kernel.loop is Loop.WHOLE and name not in OPERATORS:
+                _require(not in_prologue, "the prologue knows no matrices")
+                known = name in MATRIX or name in REDUCTIONS or name == REPEAT
+                _require(known, f"there is no operator `{name}` of matrices")
+                _require(name != REPEAT or len(args) % 2 == 0, "a loop has the wrong number of parts")
             case Op(name=name, args=args):
                 _require(name in OPERATORS, f"there is no operator `{name}`")
                 row = OPERATORS[name]
@@ -148,6 +161,12 @@ def _expression(expr: Expr, bound: Mapping[str, Type], kernel: Kernel, *, in_pro
                     node.type is (Type.BOOL if row.gives is Kind.BOOL else real),
                     f"`{name}` has the wrong type",
                 )
+
+
+def _bound_in(node: Expr) -> Iterator[str]:
+    """The names that a loop binds."""
+    if isinstance(node, Op) and node.name == REPEAT:
+        yield from (arg.name for arg in node.args[1:-1:2] if isinstance(arg, Local))
 
 
 def _require(condition: bool, otherwise: str) -> None:

@@ -43,6 +43,7 @@ from optdsl.language.optimizer import (
     Shape,
     State,
     references,
+    settled,
 )
 from optdsl.language.parts import Part
 from optdsl.language.rename import Names, map_line, map_refs, names_of, renamed
@@ -230,9 +231,8 @@ class _Composing:
         hypers = (
             replace(each, default=given.numbers.get(each.name, each.default)) for each in optimizer.hypers
         )
-        flags = (
-            replace(each, default=given.switches.get(each.name, each.default)) for each in optimizer.flags
-        )
+        switches = settled(optimizer.flags, given.switches)
+        flags = (replace(each, default=switches[each.name]) for each in optimizer.flags)
         found = self._drawn_anew(replace(optimizer, hypers=tuple(hypers), flags=tuple(flags)))
         found = renamed(found, names)
         if names:  # only the optimizer keeps what frameworks call its own

@@ -203,13 +203,18 @@ def check_aliases(scope: Scope) -> None:
     def clash(span: Span, alias: str, reason: str) -> None:
         scope.report.add(problem.AliasClash(span=span, alias=alias, reason=reason))
 
+    chosen = _choices(scope)
+    for name, flags in chosen.items():
+        if sum(each.default for each in flags) != 1:
+            span = flags[-1].alias.span if flags[-1].alias else flags[-1].span
+            clash(span, name, "is a choice between flags, of which one is true by default")
     with_options: tuple[syntax.HyperDecl | syntax.FlagDecl, ...] = (
         *scope.hypers.values(),
         *scope.flags.values(),
     )
     for declared in with_options:
         alias = declared.alias or syntax.Alias(declared.name, None, declared.name_span)
-        if (alias.name, alias.index) in options:
+        if (alias.name, alias.index) in options and alias.name not in chosen:
             clash(alias.span, _shown(alias), "is given twice")
         options[alias.name, alias.index] = alias.span
         if alias.index is not None:
@@ -229,6 +234,16 @@ def check_aliases(scope: Scope) -> None:
         elif alias.name in keys:
             clash(alias.span, alias.name, "is given twice")
         keys[alias.name] = alias.span
+
+
+def _choices(scope: Scope) -> dict[str, list[syntax.FlagDecl]]:
+    """Flags that share an option."""
+    found: dict[str, list[syntax.FlagDecl]] = {}
+    for each in scope.flags.values():
+        if each.alias is not None and each.alias.index is None:
+            found.setdefault(each.alias.name, []).append(each)
+    hypers = {each.alias.name if each.alias else each.name for each in scope.hypers.values()}
+    return {name: flags for name, flags in found.items() if len(flags) > 1 and name not in hypers}
 
 
 def _shown(alias: syntax.Alias) -> str:

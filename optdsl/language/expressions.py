@@ -5,12 +5,15 @@ or None after reporting why not. Keeps the author's order; folds nothing.
 """
 
 from collections.abc import Container
+from itertools import pairwise
 
 from optdsl.diagnostics import Label, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.language import syntax
 from optdsl.language.constants import literal
 from optdsl.language.inputs import DRAWN, INPUTS, draw_name
+from optdsl.language.loops import resolve_count, resolve_loop
+from optdsl.language.matrices import COUNTS, MATRIX, REPEAT, MatrixOperator
 from optdsl.language.names import closest
 from optdsl.language.operators import (
     INFIX,
@@ -61,9 +64,8 @@ def _resolve(expr: syntax.Expr, scope: Scope) -> Expr | None:
             return _at(expr, scope)
         case syntax.Unary(op, operand):
             return _apply(OPERATORS["not" if op == "not" else "neg"], (operand,), expr.span, scope)
-        case syntax.Binary("@", span=span):
-            scope.report.add(problem.NotYet(span=span, what="a matrix product"))
-            return None
+        case syntax.Binary("@", left, right):
+            return matrix_operation(MATRIX["matmul"], (left, right), expr.span, scope)
         case syntax.Binary(op, left, right):
             return _apply(INFIX[op], (left, right), expr.span, scope)
         case syntax.If(test, then, otherwise):
@@ -78,9 +80,56 @@ def _resolve(expr: syntax.Expr, scope: Scope) -> Expr | None:
 def _apply(row: Operator, operands: tuple[syntax.Expr, ...], span: Span, scope: Scope) -> Expr | None:
     found = [resolve_expr(x, scope, kind) for x, kind in zip(operands, row.takes, strict=True)]
     args = tuple(arg for arg in found if arg is not None)
-    if len(args) < len(found):
+    if len(args) < len(found) or not _fit(args, span, scope):
         return None
     return Apply(row.name, args, joined(arg.shape for arg in args), row.gives, span)
+
+
+def _fit(args: tuple[Expr, ...], span: Span, scope: Scope) -> bool:
+    """Whether there is something in common, element by element; reports it where there is not."""
+    for x, y in pairwise(args):
+        if x.shape.clashes(y.shape):
+            reason = "element by element, these two have nothing in common"
+            found = f"{SHAPE_WORDS[x.shape]} and {SHAPE_WORDS[y.shape]}"
+            choice = "transpose or multiply one of them (`@`), so that both have the same rows and columns"
+            scope.report.add(problem.ShapeClash(span=span, reason=reason, found=found, choice=choice))
+            return False
+    return True
+
+
+def matrix_operation(
+    row: MatrixOperator, operands: tuple[syntax.Expr, ...], span: Span, scope: Scope
+) -> Expr | None:
+    """A product, a factor of a matrix or a number of it."""
+    found = [resolve_expr(operand, scope) for operand in operands]
+    args = tuple(arg for arg in found if arg is not None)
+    if len(args) < len(found):
+        return None
+    matrices = args[: row.arity - row.numbers]
+    shape = row.shape(*(arg.shape for arg in matrices))
+    if shape is None or any(arg.shape > Shape.TENSOR for arg in args[len(matrices) :]):
+        name = "@" if row.name == "matmul" else row.name
+        words = " and ".join(SHAPE_WORDS[arg.shape] for arg in args)
+        reason = f"`{name}` is of {row.wants}"
+        choice = "a matrix has one value per element, as `g[t]` and `theta[t-1]` have, or is made of such"
+        if row.name == "matmul":
+            choice = "`x @ transpose(x)` is rows x rows, `transpose(x) @ x` columns x columns"
+        scope.report.add(problem.ShapeClash(span=span, reason=reason, found=words, choice=choice))
+        return None
+    return Apply(row.name, args, shape, Kind.REAL, span)
+
+
+SHAPE_WORDS = {
+    Shape.SCALAR: "one value per step",
+    Shape.GLOBAL: "one value per step",
+    Shape.TENSOR: "one value per tensor",
+    Shape.COLS: "one value per column",
+    Shape.ROWS: "one value per row",
+    Shape.ELEMENT: "rows x columns",
+    Shape.LEFT: "rows x rows",
+    Shape.RIGHT: "columns x columns",
+    Shape.FLIPPED: "columns x rows",
+}
 
 
 def _call(call: syntax.Call, scope: Scope) -> Expr | None:
@@ -91,6 +140,15 @@ def _call(call: syntax.Call, scope: Scope) -> Expr | None:
         return _drawn(call, scope.draws, scope)
     elif name in RESERVED_FUNCTIONS:
         report.add(problem.NotYet(span=call.span, what=f"`{name}`"))
+    elif name == REPEAT:
+        return resolve_loop(call, scope, resolve_expr)
+    elif name in COUNTS:
+        return resolve_count(call, scope)
+    elif name in MATRIX and not call.over:
+        if MATRIX[name].arity == len(call.arguments) and not any(a.name for a in call.arguments):
+            operands = tuple(argument.value for argument in call.arguments)
+            return matrix_operation(MATRIX[name], operands, call.span, scope)
+        report.add(_wrong_arity(call, MATRIX[name].arity))
     elif reduction_name(name, call.over) in REDUCTIONS:
         return _reduction(call, scope)
     elif call.over:
@@ -100,7 +158,7 @@ def _call(call: syntax.Call, scope: Scope) -> Expr | None:
         report.add(problem.MissingOperator(span=head, left=name, right="(...)"))
     elif name not in OPERATORS or not OPERATORS[name].callable:
         reductions = (row.spelled for row in REDUCTIONS.values())
-        known = [*(row.name for row in OPERATORS.values() if row.callable), *reductions]
+        known = [*(row.name for row in OPERATORS.values() if row.callable), *reductions, *MATRIX, REPEAT]
         head = Span(call.span.start, call.span.start + len(name))
         choice = INSTEAD.get(name, "")
         close = None if choice else closest(name, known)
@@ -134,7 +192,13 @@ def _reduction(call: syntax.Call, scope: Scope) -> Expr | None:
     args = tuple(arg for arg in found if arg is not None)
     if len(args) < len(found):
         return None
+    if not _fit(args, call.span, scope):
+        return None
     shape = joined(arg.shape for arg in args)
+    if shape.is_whole and row.over:
+        report_over = f"`{call.function}` over {row.over} of what is {SHAPE_WORDS[shape]}"
+        scope.report.add(problem.NotYet(span=call.span, what=report_over))
+        return None
     if not _reducible(shape, row):
         per = {Shape.ROWS: " per row", Shape.COLS: " per column"}.get(shape, "")
         choice = f"reduce something with more than one value, such as `g[t]`, or leave `{call.function}` out"
@@ -152,7 +216,7 @@ def _reducible(shape: Shape, row: Reduction) -> bool:
     What has one value per row has as many as there are rows, and not one per element: the mean of all is
     the same either way, and everything else has to say what it is over.
     """
-    return shape is Shape.ELEMENT or (
+    return shape >= Shape.ELEMENT or (
         shape in _REDUCED and (row.over == _REDUCED[shape] or row.name == "mean")
     )
 
@@ -182,6 +246,8 @@ def _name(node: syntax.Name, scope: Scope) -> Expr | None:
         return Ref(Role.FLAG, name, kind=Kind.BOOL, span=span)
     if name in scope.inputs and name in INPUTS:
         return Ref(Role.INPUT, name, shape=INPUTS[name].shape, span=span)
+    if name in scope.loop:
+        return Ref(Role.LOOP, name, shape=scope.loop[name], span=span)
     if name in scope.values:
         return Ref(Role.VALUE, name, shape=scope.shapes[name], span=span)
     if name in scope.poisoned or name in scope.excused or name in scope.inputs:

@@ -78,6 +78,7 @@ class Style:
         plain = {"*": "·", "-": "−", "<=": "≤", ">=": "≥", "==": "="}
         latex = {
             "*": "\\,",
+            "@": "",
             "<=": "\\le",
             ">=": "\\ge",
             "==": "=",
@@ -145,8 +146,13 @@ def _shown(expr: syntax.Expr, style: Style) -> tuple[str, int]:
                 rows = f"{yes} & {condition}\\\\ {no} & \\text{{otherwise}}"
                 return f"\\begin{{cases}}{rows}\\end{{cases}}", _ATOM
             return f"{yes} if {condition} else {no}", _IF
+        case syntax.Call("transpose", (argument,)):
+            return style.power(show(argument.value, style, _ATOM), "\\top" if style.latex else "T"), _POWER
         case syntax.Call(function, arguments, over):
-            return style.call(function, [show(a.value, style) for a in arguments], over), _ATOM
+            shown_arguments = [
+                (f"{style.name(a.name)} = " if a.name else "") + show(a.value, style) for a in arguments
+            ]
+            return style.call(function, shown_arguments, over), _ATOM
         case syntax.Expectation(operand):
             inner = show(operand, style)
             return (f"\\mathbb{{E}}\\left[{inner}\\right]" if style.latex else f"E[{inner}]"), _ATOM

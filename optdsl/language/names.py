@@ -9,6 +9,7 @@ import keyword
 import re
 from collections.abc import Iterable
 
+from optdsl.language.matrices import MATRIX
 from optdsl.language.operators import OPERATORS, REDUCTIONS, RESERVED_FUNCTIONS
 
 LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -71,7 +72,7 @@ def why_illegal(name: str) -> str | None:
         return "holds other characters than ASCII letters, digits and `_`"
     if name in BUILT_IN or _MADE.fullmatch(name):
         return "has a fixed meaning"
-    if name in OPERATORS or name in REDUCTIONS or name in RESERVED_FUNCTIONS:
+    if name in OPERATORS or name in REDUCTIONS or name in RESERVED_FUNCTIONS or name in MATRIX:
         return "is the name of an operator"
     if name in _WORDS:
         return "is a word of the language"

@@ -198,5 +198,5 @@ REDUCTIONS: dict[str, Reduction] = {
 }
 """By `reduction_name`."""
 
-# Written in a spec, and not yet compiled: matrices, random numbers, loops.
-RESERVED_FUNCTIONS = frozenset("transpose dim rank repeat normal uniform rademacher grad hvp eigh qr".split())
+# Written in a spec, and no values of their own, or not yet compiled.
+RESERVED_FUNCTIONS = frozenset("rank normal uniform rademacher grad hvp".split())

@@ -5,7 +5,7 @@ and to the checks (to be proved). This tree is the truth; anything SymPy makes o
 Frozen; equality ignores spans.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
@@ -27,12 +27,25 @@ class Shape(IntEnum):
     COLS = 3  # one per column of a matrix
     ROWS = 4  # one per row
     ELEMENT = 5  # one per element
+    LEFT = 6  # one per pair of rows, as x @ transpose(x) has
+    RIGHT = 7  # one per pair of columns, as transpose(x) @ x has
+    FLIPPED = 8  # one per element, columns first, as transpose(x) has
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether such a value is known to matrix stages only: it has no place in a pass over elements."""
+        return self > Shape.ELEMENT
 
     def joined(self, other: "Shape") -> "Shape":
         """The shape of what is made of both: a row and a column have an element in common."""
         if {self, other} == {Shape.ROWS, Shape.COLS}:
             return Shape.ELEMENT
         return max(self, other)
+
+    def clashes(self, other: "Shape") -> bool:
+        """Whether nothing can be made of both, element by element."""
+        low, high = sorted((self, other))
+        return high.is_whole and low is not high and low > Shape.TENSOR
 
     def reduced(self, to: "Shape") -> "Shape":
         """The shape of what reads this only inside of a reduction of shape `to` (`ELEMENT`: none).
@@ -42,7 +55,7 @@ class Shape(IntEnum):
         """
         if to in (Shape.ROWS, Shape.COLS):
             return to if self > Shape.TENSOR else self
-        return min(self, to)
+        return self if to is Shape.ELEMENT else min(self, to)
 
 
 def joined(shapes: Iterable[Shape]) -> Shape:
@@ -65,6 +78,7 @@ class Role(StrEnum):
     STATE = "state"
     VALUE = "value"
     INPUT = "input"
+    LOOP = "loop"  # a name inside of `repeat`
 
 
 class Age(Enum):
@@ -105,7 +119,10 @@ class Ref:
 
 @dataclass(frozen=True)
 class Apply:
-    """An operator of `operators.OPERATORS` applied to its arguments; `if` is `where`."""
+    """An operator of `operators.OPERATORS` applied to its arguments; `if` is `where`.
+
+    Or a reduction, or an operator of `matrices.MATRIX`, whose loops hold their names among the arguments.
+    """
 
     op: str
     args: tuple["Expr", ...]
@@ -158,7 +175,10 @@ class Hyper:
 
 @dataclass(frozen=True)
 class Flag:
-    """A compile-time switch; with a `rank`, whether a tensor has so many dimensions, which no user sets."""
+    """A compile-time switch; with a `rank`, whether a tensor has so many dimensions, which no user sets.
+
+    Flags of one alias are a choice: one of them is true, and the framework's option is its name.
+    """
 
     name: str
     default: bool
@@ -239,3 +259,23 @@ def references(expr: Expr) -> frozenset[Ref]:
             return frozenset().union(*map(references, args))
         case _:
             return frozenset()
+
+
+def choices(flags: Iterable[Flag]) -> dict[str, list[Flag]]:
+    """The flags that share an option, by its name."""
+    found: dict[str, list[Flag]] = {}
+    for flag in flags:
+        if flag.alias is not None:
+            found.setdefault(flag.alias.name, []).append(flag)
+    return {name: members for name, members in found.items() if len(members) > 1}
+
+
+def settled(flags: Iterable[Flag], given: Mapping[str, bool]) -> dict[str, bool]:
+    """Each flag's value: the given one or its default. Of a choice, what is chosen unchooses the rest."""
+    flags = tuple(flags)
+    values = {flag.name: given.get(flag.name, flag.default) for flag in flags}
+    for members in choices(flags).values():
+        picked = [flag.name for flag in members if given.get(flag.name)]
+        if picked:
+            values |= {flag.name: flag.name in picked for flag in members}
+    return values

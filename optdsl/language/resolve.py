@@ -12,8 +12,9 @@ from optdsl.diagnostics import Label, Report, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.language import declarations, syntax
 from optdsl.language.constants import check_constants
-from optdsl.language.expressions import resolve_expr
+from optdsl.language.expressions import SHAPE_WORDS, resolve_expr
 from optdsl.language.inputs import FIRST_GRADIENT, SEED, made
+from optdsl.language.matrices import uses_matrices
 from optdsl.language.optimizer import (
     Age,
     Assign,
@@ -255,6 +256,16 @@ class _Definition:
             return
         role = Role.THETA if name == "theta" else Role.STATE
         shape = Shape.ELEMENT if name == "theta" else scope.shapes[name]
+        if value.shape.clashes(shape):
+            self.report.add(
+                problem.ShapeClash(
+                    span=line.value.span,
+                    reason=f"`{name}` cannot be set to this: it is {SHAPE_WORDS[shape]}",
+                    found=SHAPE_WORDS[value.shape],
+                    choice="transpose or multiply (`@`), so that it has the same rows and columns",
+                )
+            )
+            return
         if name == "theta" and value.shape is not Shape.ELEMENT:
             self.report.add(
                 problem.ShapeClash(
@@ -348,6 +359,9 @@ class _Definition:
         if any(True for _ in of_lines):
             what = "a reduction over rows or columns before the gradient is taken"
             self.report.add(problem.NotYet(span=line.span, what=what))
+            return
+        if any(map(uses_matrices, before)):
+            self.report.add(problem.NotYet(span=line.span, what="a matrix before the gradient is taken"))
             return
         given = [
             ref

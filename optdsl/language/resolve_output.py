@@ -10,6 +10,7 @@ from optdsl.language import syntax
 from optdsl.language.constants import check_constants
 from optdsl.language.declarations import check_name
 from optdsl.language.expressions import resolve_expr
+from optdsl.language.matrices import uses_matrices
 from optdsl.language.optimizer import Age, Expr, Output, Role, Shape, references
 from optdsl.language.reductions import is_reduction
 from optdsl.language.scope import Scope
@@ -51,6 +52,8 @@ def _not_kept(value: Expr) -> str | None:
     """Why it is not known between steps, or is no view of the parameters."""
     if is_reduction(value):
         return "it holds a reduction"
+    if uses_matrices(value):
+        return "it holds a matrix"
     for ref in references(value):
         kept = ref.role in (Role.THETA, Role.STATE) and ref.age is Age.NEW
         if not kept and ref.role not in (Role.HYPER, Role.FLAG):

@@ -29,6 +29,7 @@ class Scope:
     draws: list[str] | None = None  # what is drawn so far, in the order of the calls; None: nothing can be
     gradient_read: Span | None = None
     poisoned: set[str] = field(default_factory=set)  # set by a line with an error
+    loop: dict[str, Shape] = field(default_factory=dict)  # names inside of the `repeat` that is being read
     elsewhere: set[str] = field(default_factory=set)  # set in a branch of a `when`, and this is not it
 
     def declaration(self, name: str) -> Declaration | None:

@@ -3,7 +3,8 @@
 In: the statements of a definition. Out: a shape for every name that is set. A name is as large as the
 largest thing that sets it: what reads `theta`, `g` or an input of elements has one value per element, what
 reads only hypers, `t` and such states has one per step, and a reduction of elements has one per tensor, one
-over all, or one per row or column; rows and columns together make elements.
+over all, or one per row or column; rows and columns together make elements. Definitions with matrices are
+for `matrix_shapes`.
 """
 
 from collections import defaultdict
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from optdsl.language import syntax
 from optdsl.language.inputs import DRAWN, INPUTS
+from optdsl.language.matrix_shapes import has_matrices, infer
 from optdsl.language.operators import REDUCTIONS, reduction_name
 from optdsl.language.optimizer import Shape
 
@@ -22,6 +24,7 @@ def infer_shapes(body: Iterable[syntax.Statement]) -> dict[str, Shape]:
     readers: defaultdict[str, set[tuple[str, Shape]]] = defaultdict(set)
     shapes: dict[str, Shape] = {}
     given = dict(ROOTS)
+    setters: list[tuple[str, syntax.Expr]] = []
     for statement in flattened(body):
         match statement:
             case syntax.InputDecl(name=name):
@@ -34,8 +37,11 @@ def infer_shapes(body: Iterable[syntax.Statement]) -> dict[str, Shape]:
             case _:
                 continue
         shapes.setdefault(name, Shape.SCALAR)
+        setters.append((name, value))
         for read, limit in _reads(value, Shape.ELEMENT):
             readers[read].add((name, limit))
+    if has_matrices(value for _, value in setters):
+        return infer(setters, given)
     shapes |= given
     waiting = list(given)
     while waiting:

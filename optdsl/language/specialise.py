@@ -10,14 +10,29 @@ from dataclasses import replace
 from itertools import product
 
 from optdsl.language.inputs import made
-from optdsl.language.optimizer import Age, Apply, Assign, Expr, Optimizer, Ref, Role, Truth, references
+from optdsl.language.optimizer import (
+    Age,
+    Apply,
+    Assign,
+    Expr,
+    Optimizer,
+    Ref,
+    Role,
+    Truth,
+    choices,
+    references,
+    settled,
+)
 
 
 def flag_settings(optimizer: Optimizer) -> Iterator[dict[str, bool]]:
-    """Every combination of the flags, the defaults first."""
-    choices = [(flag.default, not flag.default) for flag in optimizer.flags]
-    for values in product(*choices):
-        yield {flag.name: value for flag, value in zip(optimizer.flags, values, strict=True)}
+    """Every combination of the flags, the defaults first; of a choice, one is true."""
+    values_of = [(flag.default, not flag.default) for flag in optimizer.flags]
+    groups = choices(optimizer.flags).values()
+    for values in product(*values_of):
+        setting = {flag.name: value for flag, value in zip(optimizer.flags, values, strict=True)}
+        if all(sum(setting[flag.name] for flag in group) == 1 for group in groups):
+            yield setting
 
 
 def rank_settings(*optimizers: Optimizer) -> list[dict[str, bool]]:
@@ -30,7 +45,7 @@ def rank_settings(*optimizers: Optimizer) -> list[dict[str, bool]]:
 
 def specialise(optimizer: Optimizer, flags: Mapping[str, bool]) -> Optimizer:
     """The optimizer with its flags at the given values, and at their defaults where none is given."""
-    values = {flag.name: flags.get(flag.name, flag.default) for flag in optimizer.flags}
+    values = settled(optimizer.flags, flags)
     lines = tuple(_line(line, values) for line in optimizer.lines)
     query = _decided(optimizer.query, values) if optimizer.query else None
     query_lines = tuple(_line(line, values) for line in optimizer.query_lines)

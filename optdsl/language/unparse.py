@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from optdsl.language import syntax
+from optdsl.language.matrices import COUNTS, MATRIX, REPEAT, loop_parts
 from optdsl.language.operators import OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Optimizer, Ref, Role, Truth
 
@@ -28,6 +29,17 @@ def as_syntax(expr: Expr) -> syntax.Expr:
             row = REDUCTIONS[op]
             arguments = tuple(syntax.Argument(None, as_syntax(arg)) for arg in args)
             return syntax.Call(row.spelled, arguments, "all" if row.over_all else None)
+        case Apply(op=op) if op in COUNTS:
+            return syntax.Call(op, (syntax.Argument(None, syntax.Name("theta")),))
+        case Apply(op="repeat"):
+            count, bound, new = loop_parts(expr)
+            inner = (syntax.Argument(name.name, as_syntax(value)) for name, value in bound)
+            last = syntax.Argument(None, as_syntax(new))
+            return syntax.Call(REPEAT, (syntax.Argument(None, as_syntax(count)), *inner, last))
+        case Apply(op="matmul", args=(x, y)):
+            return syntax.Binary("@", as_syntax(x), as_syntax(y))
+        case Apply(op=op, args=args) if op in MATRIX:
+            return syntax.Call(op, tuple(syntax.Argument(None, as_syntax(arg)) for arg in args))
         case Apply(op=op, args=args) if (infix := OPERATORS[op].infix) is not None:
             left, right = map(as_syntax, args)
             return syntax.Binary(infix, left, right)

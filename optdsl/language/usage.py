@@ -6,7 +6,7 @@ Assumes a resolved `Optimizer` without errors, in which every flag is still open
 
 from optdsl.diagnostics import Report
 from optdsl.diagnostics import catalogue as problem
-from optdsl.language.optimizer import Assign, Optimizer, Ref, Role, references
+from optdsl.language.optimizer import Assign, Optimizer, Ref, Role, choices, references
 from optdsl.language.scope import Scope
 from optdsl.language.shapes import names_in
 
@@ -45,7 +45,10 @@ def _declared(optimizer: Optimizer, scope: Scope, used: set[str], report: Report
     for given in optimizer.inputs:
         if given in scope.inputs and given not in used:
             report.add(problem.Unused(span=scope.inputs[given].name_span, what="input", name=given))
+    together = {flag.name: members for members in choices(optimizer.flags).values() for flag in members}
     for flag in optimizer.flags:
+        if used.intersection(other.name for other in together.get(flag.name, ())):
+            continue
         if flag.rank is None and flag.name not in used:
             report.add(problem.Unused(span=scope.flags[flag.name].name_span, what="flag", name=flag.name))
 

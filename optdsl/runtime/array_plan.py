@@ -207,6 +207,7 @@ class ArrayPlan:
             pair=variant.float32 if single else variant.float64,
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
             vectors=variant.vectors_float32 if single else variant.vectors_float64,
+            kept=variant.kept_float32 if single else variant.kept_float64,
             dims=np.array([dims(self._arrays[i].shape) for i in indices], np.int64),
             views=variant.views_of(single=single),
             addresses=addresses,

@@ -3,7 +3,7 @@
 Nothing here knows of specs: generated modules import this package and nothing else of optdsl.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,8 @@ class Batch:
     dims           (T, 2) int64    rows and columns of a tensor's matrices, for what reduces over them: two
                                    more counts stand before the totals, and buffers of states with a value
                                    for each row or column are shorter; behind the states come float64
-                                   buffers for what is reduced
+                                   buffers for what is reduced, and what stages take and make
+    made                           what stages have made, held as long as its addresses are in the table
     """
 
     addresses: NDArray[np.uint64]
@@ -41,3 +42,4 @@ class Batch:
     direction: NDArray[np.float64]
     scalar_states: NDArray[np.float64]
     dims: NDArray[np.int64] | None = None
+    made: list[NDArray[np.float64]] = field(default_factory=list)

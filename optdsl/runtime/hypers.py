@@ -8,7 +8,7 @@ NOT done: remembering anything; schedulers and users change groups between steps
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from optdsl.runtime.layout import Hyper, Layout, Variant
+from optdsl.runtime.layout import Flag, Hyper, Layout, Variant
 
 # As torch words them; anything else is "Invalid NAME value".
 _WORDING = {"lr": "learning rate", "eps": "epsilon value"}
@@ -65,10 +65,23 @@ def read_variant(layout: Layout, group: Mapping[str, Any]) -> Variant:
     values = []
     for flag in layout.flags:
         raw = group[flag.option]
+        if flag.option in layout.words:
+            values.append(_chosen(raw, flag, layout.words[flag.option]))
+            continue
         if raw is not True and raw is not False and raw not in (0, 1):
             raise ValueError(f"Invalid {flag.option} value: {raw} (must be True or False)")
         values.append(bool(raw))
     return layout.variants[tuple(values)]
+
+
+def _chosen(raw: Any, flag: Flag, words: tuple[Flag, ...]) -> bool:
+    """Whether the option is this word."""
+    if raw is None:
+        return flag.default
+    known = [each.name for each in words]
+    if raw not in known:
+        raise ValueError(f"Invalid {flag.option} value: {raw} (must be one of {', '.join(known)}, or None)")
+    return bool(raw == flag.name)
 
 
 def read_direction(group: Mapping[str, Any]) -> float:
@@ -84,7 +97,8 @@ def defaults_of(layout: Layout) -> dict[str, Any]:
             options[hyper.option] = hyper.default
         else:
             options[hyper.option] = (*options.get(hyper.option, ()), hyper.default)
-    return options | {flag.option: flag.default for flag in layout.flags}
+    switches = {flag.option: None if flag.option in layout.words else flag.default for flag in layout.flags}
+    return options | switches
 
 
 def _element(raw: Any, hyper: Hyper, layout: Layout) -> Any:

@@ -4,10 +4,10 @@ Plain frozen data, written out by the compiler and read by `torch_optimizer` and
 Nothing is checked here: the compiler has done that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optdsl.runtime.numba_kernel import Kernel
@@ -49,7 +49,9 @@ class Hyper:
 
 @dataclass(frozen=True)
 class Flag:
-    """A switch that chooses the variant; `option` is its group key."""
+    """A switch that chooses the variant; `option` is its group key. Flags of one option are a choice: it is
+    the name of the one that is true, or None for the default.
+    """
 
     name: str
     default: bool
@@ -87,7 +89,8 @@ class State:
 
     `initial` is a number, the name of a hyper, or `THETA_0`. `per`: "rows" or "cols" for a value for each row
     or column of the matrices that the tensor is in its last two dimensions; it has all dimensions of the
-    parameter, one of them of size 1.
+    parameter, one of them of size 1. "left", "right": a square for each of these matrices, with as many rows
+    as there are rows, or columns; "flipped": each of them transposed.
     """
 
     name: str
@@ -101,7 +104,9 @@ class State:
             return (*parameter[:-1], 1) if parameter else ()
         if self.per == "cols" and len(parameter) > 1:
             return (*parameter[:-2], 1, parameter[-1])
-        return parameter
+        rows, columns = dims(parameter)
+        sides = {"left": (rows, rows), "right": (columns, columns), "flipped": (columns, rows)}
+        return (*parameter[:-2], *sides[self.per]) if self.per in sides else parameter
 
 
 def dims(parameter: tuple[int, ...]) -> tuple[int, int]:
@@ -131,13 +136,56 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Reduction:
-    """One pass over memory that only reads; `totals` in the order of its partial sums, and so `columns`."""
+class Whole:
+    """A buffer as a stage takes it: "element" (rows x columns), "left" (rows x rows), "right" (columns x
+    columns) or "flipped" (columns x rows), in numbers of so many bytes.
+    """
 
-    pair: KernelPair
+    buffer: int
+    per: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """A stage: what it is given, in order, and what it makes: arrays, then numbers."""
+
+    pair: tuple["Kernel", Callable[..., tuple[Any, ...]]]
+    scalar_count: int
+    reads: tuple[Whole, ...]
+    writes: tuple[Whole, ...]
+    totals: tuple[Total, ...] = ()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A state that a stage makes: the buffer of its new value, its own, and its numbers' bytes."""
+
+    result: int
+    state: int
+    per: str
+    width: int
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """One pass over memory that only reads; `totals` in the order of its partial sums, and so `columns`.
+
+    `matrices` is the stage behind it; where there is only this, `pair` is None. A pass that only lays out
+    what a stage takes sums nothing (`sums`), and is called as an update is.
+    """
+
+    pair: KernelPair | None
     scalar_count: int
     totals: tuple[Total, ...]
     columns: tuple[Column, ...] = ()
+    matrices: Matrices | None = None
+    sums: bool = True
+
+    @property
+    def column_count(self) -> int:
+        """Columns behind the hypers that it fills."""
+        return len(self.totals) + (len(self.matrices.totals) if self.matrices else 0)
 
     @property
     def keys_over_all(self) -> list[str]:
@@ -177,8 +225,11 @@ class Variant:
                        None: it stays
     views              what the parameters can be evaluated with
     reductions_...     the passes before the kernel, in order; with any, every tensor has a row of its own
-    reduced            "rows" or "cols" for each float64 buffer behind the states, where a pass puts its sums;
+    reduced            "rows" or "cols" for each float64 buffer behind the states, where a pass puts its sums,
+                       "operand" for what it lays out for a stage, "result" for what a stage makes;
                        with any, tensors are gone through by rows, and have to be contiguous
+    kept_...           states that stages make
+    only_matrices      tensors have to have two dimensions
     vectors_...        what writes the states with one value for each row or column
     draws              what is drawn before a step; tensors have to be contiguous
     seed               the column of the seed, where anything is drawn
@@ -199,8 +250,11 @@ class Variant:
     reduced: tuple[str, ...] = ()
     vectors_float32: tuple[Vector, ...] = ()
     vectors_float64: tuple[Vector, ...] = ()
+    kept_float32: tuple[Kept, ...] = ()
+    kept_float64: tuple[Kept, ...] = ()
     below: "Variant | None" = None
     rank: int = 0
+    only_matrices: bool = False
     views: tuple[View, ...] = ()
     draws: tuple[Draw, ...] = ()
     seed: int = 0
@@ -228,7 +282,7 @@ class Variant:
     @property
     def extra_columns(self) -> int:
         """Columns behind the hypers and inputs: counts and totals, where anything is reduced."""
-        totals = sum(len(reduction.totals) for reduction in self.reductions_float32)
+        totals = sum(reduction.column_count for reduction in self.reductions_float32)
         counts = COUNTS + LINE_COUNTS if self.reduced else COUNTS
         return counts + totals if self.reductions_float32 else 0
 
@@ -236,6 +290,14 @@ class Variant:
     def keeps_step(self) -> bool:
         """Whether a counter is kept, under `step`; torch keeps one wherever it keeps a state."""
         return not self.first_step_only and (self.uses_time or self.keeps_state)
+
+
+def check_dimensions(name: str, variant: Variant, shape: Sequence[int]) -> None:
+    """Raises `ValueError`, as torch words it, for a tensor that is no matrix where only these are stepped."""
+    if variant.of_rank(len(shape)).only_matrices and len(shape) != 2:
+        raise ValueError(
+            f"{name} only supports 2D parameters whereas we found a parameter with size: {shape}"
+        )
 
 
 @dataclass(frozen=True)
@@ -263,6 +325,16 @@ class Layout:
         return lengths
 
     @cached_property
+    def words(self) -> dict[str, tuple[Flag, ...]]:
+        """The flags of each option that is a choice."""
+        options = [flag.option for flag in self.flags]
+        return {
+            name: tuple(flag for flag in self.flags if flag.option == name)
+            for name in options
+            if options.count(name) > 1
+        }
+
+    @cached_property
     def views(self) -> tuple[str, ...]:
         """The same for all variants."""
         return tuple(view.name for view in next(iter(self.variants.values())).views)
@@ -270,4 +342,4 @@ class Layout:
     @cached_property
     def options(self) -> tuple[str, ...]:
         """The group keys of hypers and flags."""
-        return (*self.lengths, *(flag.option for flag in self.flags))
+        return tuple(dict.fromkeys((*self.lengths, *(flag.option for flag in self.flags))))

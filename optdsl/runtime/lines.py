@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.launch import Chunks, go_through, launch, prepared
-from optdsl.runtime.layout import Column, KernelPair, Vector
+from optdsl.runtime.layout import Column, Kept, KernelPair, Vector
+from optdsl.runtime.matrices import keep
 from optdsl.runtime.numba_kernel import compiled, f64_bytes, read_f64, write_f64
 from optdsl.runtime.scalar_math import maximum
 
@@ -34,7 +35,12 @@ def buffers(
 
 
 def line_counts(sizes: NDArray[np.int64], dims: NDArray[np.int64], per: str) -> NDArray[np.int64]:
-    """How many rows, or columns, each tensor has: those of all its matrices; none without elements."""
+    """How many rows, or columns, each tensor has: those of all its matrices; none without elements.
+
+    Or elements, for the operands of stages; their results bring memory of their own.
+    """
+    if per in ("operand", "result"):
+        return sizes if per == "operand" else np.zeros_like(sizes)
     counts: NDArray[np.int64] = sizes // np.maximum(dims[:, 1 if per == "rows" else 0], 1)
     return counts
 
@@ -84,11 +90,15 @@ def update_lines(
     scalar_count: int,
     threads: int | None = None,
     chunks: Chunks | None = None,
+    kept: Sequence[Kept] = (),
 ) -> None:
-    """The update, then the states with a value for each row or column, by the old values of all others."""
+    """The update, then the states with a value for each row or column, by the old values of all others; and
+    those that stages have made.
+    """
     scalars = [prepared(vector.pair[0], batch, vector.scalar_count) for vector in vectors]
     launch(*pair, batch, scalar_count, threads, chunks)
     for vector, own in zip(vectors, scalars, strict=True):
         assert batch.dims is not None
         lines = replace(batch, sizes=line_counts(batch.sizes, batch.dims, vector.per), dims=None)
         go_through(vector.pair[1], lines, own, Chunks(lines.sizes, lines.rows), 1)
+    keep(batch, kept)

@@ -21,7 +21,7 @@ from optdsl.runtime.array_plan import ArrayPlan, check_gradients, check_paramete
 from optdsl.runtime.array_state import copy_states, read_file, write_file
 from optdsl.runtime.hypers import Options, defaults_of, read_options
 from optdsl.runtime.inputs import arrays, numbers, unknown_numbers, unread
-from optdsl.runtime.layout import FIRST_GRADIENT, Layout
+from optdsl.runtime.layout import FIRST_GRADIENT, Layout, check_dimensions
 from optdsl.runtime.views import known_view, refuse_while_shown
 
 Array = NDArray[Any]
@@ -44,10 +44,12 @@ class ArrayOptimizer:
     def __init__(self, params: Any, options: Mapping[str, Any]) -> None:
         hyper = {**defaults_of(self.layout), "maximize": False, **options}
         self.__dict__["hyper"] = hyper
-        self._options()
+        variant = self._options().variant
         self.params = params
         self._structure, self._arrays = unfold(params)
         check_parameters(self._arrays, self._structure)
+        for array in self._arrays:
+            check_dimensions(self.layout.name, variant, array.shape)
         self._states: list[dict[str, Any]] = [{} for _ in self._arrays]
         self._plan: ArrayPlan | None = None
         self._shown: list[tuple[Array, Array]] | None = None  # arrays that show a view, and what they are

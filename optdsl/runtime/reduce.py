@@ -1,8 +1,9 @@
 """Passes that sum before a step: partial sums by chunk, then by tensor, then over all tensors of all batches.
 
 In: batches with a row for each tensor, whose inputs have columns for counts and totals, and the passes of
-each. Out: those columns filled. Nothing else is written. The sums do not depend on the number of threads:
-chunks are cut by size alone, and what they give is added in their order; over all tensors, exactly.
+each. Out: those columns filled, and what stages of matrices take and make. Nothing else is written. The sums
+do not depend on the number of threads: chunks are cut by size alone, and what they give is added in their
+order; over all tensors, exactly.
 """
 
 from collections import Counter, defaultdict
@@ -14,9 +15,10 @@ from numba import types
 from numpy.typing import NDArray
 
 from optdsl.runtime.batch import MAX_SUMS, Batch
-from optdsl.runtime.launch import Chunks, prepared
+from optdsl.runtime.launch import Chunks, go_through, prepared
 from optdsl.runtime.layout import COUNTS, LINE_COUNTS, Reduction
 from optdsl.runtime.lines import ColumnSums
+from optdsl.runtime.matrices import run_stage
 from optdsl.runtime.numba_kernel import BLOCK, compiled
 from optdsl.runtime.sharded_sums import Across
 from optdsl.runtime.thread_pool import run_ranges, thread_count
@@ -76,6 +78,8 @@ def reduce_batches(
             first, reduction = _first_total(batch, passes), passes[done[index]]
             totals = together[index] if index in together else _by_tensor(batch, found[index], cut[index])
             batch.hypers[:, [first + total.column for total in reduction.totals]] = totals
+            if reduction.matrices is not None:
+                run_stage(batch, reduction.matrices, first)
             done[index] += 1
             for total in reduction.totals:
                 if total.over_all:
@@ -90,13 +94,18 @@ def reduce_batches(
 
 def _first_total(batch: Batch, passes: Sequence[Reduction]) -> int:
     width: int = batch.hypers.shape[1]
-    return width - sum(len(each.totals) for each in passes)
+    return width - sum(each.column_count for each in passes)
 
 
 def _partials(batch: Batch, reduction: Reduction, threads: int, chunks: Chunks) -> NDArray[np.float64]:
     """The sums of a pass by chunk; those by column go to where they belong."""
-    sums = reduction.pair[1].compiled
+    if reduction.pair is None:
+        return np.empty((chunks.table.shape[0], 0))
     scalars = prepared(reduction.pair[0], batch, reduction.scalar_count)
+    if not reduction.sums:
+        go_through(reduction.pair[1], batch, scalars, chunks, threads)
+        return np.empty((chunks.table.shape[0], 0))
+    sums = reduction.pair[1].compiled
     width = len(reduction.totals)
     addresses, table = batch.addresses, chunks.table
     partials = np.empty((table.shape[0], width))
@@ -135,5 +144,6 @@ def compile_passes(passes: Sequence[Reduction]) -> None:
     if passes:
         _add_up.compiled  # noqa: B018
     for each in passes:
-        for kernel in each.pair:
+        stage = (each.matrices.pair[0],) if each.matrices else ()
+        for kernel in (*(each.pair or ()), *stage):
             kernel.compiled  # noqa: B018

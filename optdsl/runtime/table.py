@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.drawing import Drawn, compile_draws
 from optdsl.runtime.launch import Chunks
-from optdsl.runtime.layout import KernelPair, Reduction, Variant, Vector
+from optdsl.runtime.layout import Kept, KernelPair, Reduction, Variant, Vector
 from optdsl.runtime.lines import buffers, compile_lines, update_lines
 from optdsl.runtime.numba_kernel import compiled, f32, f64, read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.reduce import compile_passes, reduce_batches
@@ -62,6 +62,7 @@ class Table:
     itemsize: int
     reductions: tuple[Reduction, ...] = ()
     vectors: tuple[Vector, ...] = ()
+    kept: tuple[Kept, ...] = ()
     dims: NDArray[np.int64] | None = None
     views: dict[str, KernelPair] = field(default_factory=dict)
     ledger: Ledger | None = None
@@ -135,8 +136,8 @@ class Table:
 
     def run(self, pair: KernelPair, threads: int) -> None:
         """A kernel over the gathered batch; the scalar states of the batch are new afterwards."""
-        vectors = self.vectors if pair is self.pair else ()
-        update_lines(pair, vectors, self.batch, self.variant.scalar_count, threads, self.chunks)
+        vectors, kept = (self.vectors, self.kept) if pair is self.pair else ((), ())
+        update_lines(pair, vectors, self.batch, self.variant.scalar_count, threads, self.chunks, kept)
 
     def scatter(self) -> None:
         """Counters and scalar states go back to memory."""

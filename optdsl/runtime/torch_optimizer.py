@@ -18,7 +18,7 @@ from torch import Tensor
 
 from optdsl.runtime.hypers import defaults_of, read_variant
 from optdsl.runtime.inputs import arrays, numbers, unread
-from optdsl.runtime.layout import FIRST_GRADIENT, Layout
+from optdsl.runtime.layout import FIRST_GRADIENT, Layout, check_dimensions
 from optdsl.runtime.thread_pool import chosen_thread_count
 from optdsl.runtime.torch_callers import refuse_some_of_all
 from optdsl.runtime.torch_graph import InGraph, traced_step
@@ -67,10 +67,15 @@ class FusedOptimizer(torch.optim.Optimizer):
         return bool(self.defaults["fused"]) and not self.layout.inputs
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch's; options out of their domain are refused, and the group is not added."""
+        """As torch's; options out of their domain are refused, and so are, by those that compute with
+        matrices, tensors of other than two dimensions. Then the group is not added.
+        """
         super().add_param_group(param_group)
         try:
-            check_group(self.layout, self.param_groups[-1])
+            group = self.param_groups[-1]
+            variant = check_group(self.layout, group).variant
+            for p in group["params"]:
+                check_dimensions(self.layout.name, variant, p.shape)
         except Exception:
             self.param_groups.pop()
             raise

@@ -6,7 +6,8 @@ from typing import Any
 import mpmath
 
 from optdsl.kernel.ir import DIRECTION, TIME, Cast, Const, Expr, Kernel, Let, Load, Local, Op, Store
-from optdsl.language.operators import OPERATORS
+from optdsl.language.matrices import MATRIX, loop_parts_of
+from optdsl.language.operators import OPERATORS, REDUCTIONS
 
 
 def run_kernel(
@@ -48,5 +49,22 @@ def _value(expr: Expr, values: Mapping[str, Any], buffers: Mapping[str, Any]) ->
             return buffers[buffer]
         case Cast(operand=operand):
             return _value(operand, values, buffers)
+        case Op("repeat", args):  # of a matrix with this one element
+            count, ((around, start), *inner), new = loop_parts_of(args)
+            inside = {**values, _name(around): _value(start, values, buffers)}
+            for _ in range(int(_value(count, values, buffers))):
+                for local, value in inner:
+                    inside[_name(local)] = _value(value, inside, buffers)
+                inside[_name(around)] = _value(new, inside, buffers)
+            return inside[_name(around)]
+        case Op(name=name, args=args) if name in MATRIX:
+            return MATRIX[name].of_one(*(_value(arg, values, buffers) for arg in args))
+        case Op(name=name, args=args) if name in REDUCTIONS:
+            return REDUCTIONS[name].of_one(*(_value(arg, values, buffers) for arg in args))
         case Op(name=name, args=args):
             return OPERATORS[name].exact(*(_value(arg, values, buffers) for arg in args))
+
+
+def _name(local: Expr) -> str:
+    assert isinstance(local, Local)
+    return local.name

@@ -382,4 +382,18 @@ CASES = [
             {"learning_rate": 0.01, **betas(0.5, 0.9), "eps": 1e-3, "weight_decay": 0.1},
         ),
     ),
+    # Of the one matrix, 5 x 3: optax takes sqrt(max(1, columns/rows)), the other way around.
+    Case(
+        "muon", "muon",
+        {"lr": 0.02, "eps": 1e-30, "adjust_lr_fn": "match_rms_adamw", "bias_correction": True},
+        {"learning_rate": 0.02, "weight_decay": 0.1, "eps": 1e-30, "consistent_rms": 0.2},
+        ranks=(2,),
+    ),
+    Case(
+        "muon", "muon",
+        {"lr": 0.02, "weight_decay": 0.0, "eps": 1e-30, "momentum": 0.5, "nesterov": False},
+        {"learning_rate": 0.02*math.sqrt(5/3), "eps": 1e-30, "beta": 0.5, "nesterov": False},
+        ranks=(2,),
+        note="with the rate times sqrt(5/3): optax lengthens the step of the transposed matrix",
+    ),
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from optdsl.language.inputs import inputs_by_shape
 from optdsl.language.optimizer import Number, Optimizer, Ref, Role, Shape
 from optdsl.language.reductions import totals
 from optdsl.language.specialise import flag_settings
+from optdsl.language.stages import plan
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.layout import COUNTS, LINE_COUNTS
 from optdsl.runtime.lines import buffers
@@ -95,8 +96,12 @@ def spread(optimizer: Optimizer, name: str, array: NDArray[Any], size: int) -> N
 
 
 def line_sums(optimizer: Optimizer) -> list[str]:
-    """ "rows" or "cols" for each reduction over columns or rows."""
-    return [t.reduction.shape.name.lower() for t in totals(optimizer.lines) if t.of_lines]
+    """ "rows" or "cols" for each reduction over columns or rows; what stages take and make."""
+    return list(driver.build(optimizer, Precision("accurate", Type.F32)).update.line_sums)
+
+
+def goes_by_rows(optimizer: Optimizer) -> bool:
+    return plan(optimizer.lines).by_rows
 
 
 def dims_of(size: int) -> tuple[int, int]:
@@ -109,17 +114,18 @@ def dims_of(size: int) -> tuple[int, int]:
 def initial_data(optimizer: Optimizer, sizes: list[int], storage: Type, rows: int, seed: int = 0) -> Data:
     """Random parameters and gradients over many magnitudes; states as the spec says they begin."""
     rng = np.random.default_rng(seed)
-    rows = len(sizes) if totals(optimizer.lines) else rows
+    rows = len(sizes) if plan(optimizer.lines).passes else rows
     dtype = dtype_of(storage)
     hypers = {hyper.name: float(hyper.default) for hyper in optimizer.hypers}
 
     def start(name: str, theta: NDArray[Any]) -> NDArray[Any]:
         (state,) = (state for state in optimizer.states if state.name == name)
         like = theta
+        rows, columns = dims_of(theta.size)
         if state.shape is not Shape.ELEMENT:
-            rows, columns = dims_of(theta.size)
-            count = theta.size // max(columns if state.shape is Shape.ROWS else rows, 1)
-            like = np.empty(count, theta.dtype)
+            sides = {Shape.ROWS: rows, Shape.COLS: columns, Shape.LEFT: rows**2, Shape.RIGHT: columns**2}
+            matrices = theta.size // max(rows * columns, 1)
+            like = np.empty(matrices * sides[state.shape], theta.dtype)
         match state.initial:
             case Number(value=value):
                 return np.full_like(like, float(value))
@@ -170,14 +176,15 @@ def run(step: Step, optimizer: Optimizer, data: Data, hypers: NDArray[np.float64
     addresses = np.array(found, np.uint64).reshape(len(data.arrays), len(names))
     sizes = np.array([tensor["theta"].size for tensor in data.arrays], np.int64)
     dims = None
-    lines = line_sums(optimizer)
-    if lines:
+    lines, by_rows = line_sums(optimizer), goes_by_rows(optimizer)
+    if by_rows:
         dims = np.array([dims_of(size) for size in sizes.tolist()])
         sums, _memory = buffers(sizes, dims, lines)
         addresses = np.hstack((addresses, sums))
-    if reduced := totals(optimizer.lines):  # a row for each tensor, with columns for counts and totals
+    if plan(optimizer.lines).passes:  # a row for each tensor, with columns for counts and totals
         each = hypers[np.arange(len(data.arrays)) % len(hypers)]
-        extra = (COUNTS + LINE_COUNTS if lines else COUNTS) + len(reduced) - len(lines)
+        reduced = [total for total in totals(optimizer.lines) if not total.of_lines]
+        extra = (COUNTS + LINE_COUNTS if by_rows else COUNTS) + len(reduced)
         hypers = np.hstack([each, np.full((len(data.arrays), extra), np.nan)])
     rows = len(hypers)
     step(

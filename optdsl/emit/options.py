@@ -67,7 +67,11 @@ def options(optimizer: Optimizer) -> list[Option]:
         for name, hypers in grouped.items()
     ]
     together = choices(optimizer.flags)
-    places = {option_name(each.name, each.alias): each.span.start for each in reversed(optimizer.hypers)}
+    end = 1 + max((each.span.start for each in (*optimizer.hypers, *optimizer.flags)), default=0)
+    # what stands nowhere, as `seed`, comes last
+    places = {
+        option_name(each.name, each.alias): each.span.start or end for each in reversed(optimizer.hypers)
+    }
     for flag in optimizer.flags:
         name = option_name(flag.name, flag.alias)
         if flag.rank is None and name not in places:

@@ -706,8 +706,8 @@ class Muon(FusedOptimizer):
     """Jordan, Jin, Boza, You, Cesista, Newhouse & Bernstein, "Muon: An optimizer for hidden layers in neural
     networks", 2024, https://kellerjordan.github.io/posts/muon/, as torch.optim.Muon has it.
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     weight_decay: in [0, inf), 0.1 by default

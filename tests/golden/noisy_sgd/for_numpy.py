@@ -6,8 +6,8 @@
 #
 #   # Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks", 2015, equation (1).
 #   #
-#   # The variance of the noise is eta/(1 + t)^gamma, where the paper's t starts at 0. optax draws other numbers from
-#   # its own generator; ours are Threefry-2x32 of seed, t, tensor and element.
+#   # The variance of the noise is eta/(1 + t)^gamma, where the paper's t starts at 0. optax draws other numbers
+#   # from its own generator; ours are Threefry-2x32 of seed, t, tensor and element.
 #   optimizer NoisySGD
 #
 #   hyper lr    = 1e-2  in [0, inf)

@@ -6,8 +6,8 @@
 #
 #   # Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks", 2015, equation (1).
 #   #
-#   # The variance of the noise is eta/(1 + t)^gamma, where the paper's t starts at 0. optax draws other numbers from
-#   # its own generator; ours are Threefry-2x32 of seed, t, tensor and element.
+#   # The variance of the noise is eta/(1 + t)^gamma, where the paper's t starts at 0. optax draws other numbers
+#   # from its own generator; ours are Threefry-2x32 of seed, t, tensor and element.
 #   optimizer NoisySGD
 #
 #   hyper lr    = 1e-2  in [0, inf)
@@ -124,8 +124,8 @@ LAYOUT = Layout(
 class NoisySGD(FusedOptimizer):
     """Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks", 2015, equation (1).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.01 by default
     eta: in [0, inf), 0.01 by default

@@ -115,8 +115,8 @@ LAYOUT = Layout(
 class SGLD(FusedOptimizer):
     """Welling & Teh, "Bayesian Learning via Stochastic Gradient Langevin Dynamics", ICML 2011, equation (4).
 
-    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the CPU;
-    those of 16 bits have float32 state.
+    params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the
+    CPU; those of 16 bits have float32 state.
 
     lr: in [0, inf), 0.001 by default
     temperature: in [0, inf), 1.0 by default

@@ -100,6 +100,8 @@ def test_every_pass_keeps_the_meaning(setting: Setting, precision: Precision) ->
                 stored_to = {each.name for kernel in kernels for each in kernel.buffers
                              if each.access is not Access.READ}  # fmt: skip
                 found |= {name: values[name] for name in states if name not in stored_to | scalars.keys()}
+                made = (buffer for buffer in kernels[-1].buffers if buffer.state)  # by stages, and kept
+                found |= {buffer.state: buffers[buffer.name] for buffer in made}
                 assert set(found) == set(expected)
                 for result, value in found.items():
                     assert mpmath.almosteq(value, expected[result], 1e-50), (form, t, result)

@@ -15,7 +15,7 @@ from optdsl.emit.loading import load_generated
 from optdsl.kernel.ir import Kernel, Type
 from optdsl.language.optimizer import Shape
 from optdsl.runtime.batch import Batch
-from optdsl.runtime.jnp_step import Functions, JaxKernel, JaxReduction, JaxVariant, Leaf, moved, stepped
+from optdsl.runtime.jnp_step import Functions, JaxKernel, JaxReduction, JaxVariant, Leaf, stepped, viewed
 from optdsl.runtime.layout import Total
 
 
@@ -35,19 +35,20 @@ def variant_of(program: Program, writer: KernelWriter) -> JaxVariant:
         return JaxReduction(functions(kernel), tuple(results))
 
     return JaxVariant(
-        states=(),
-        numbers=(),
         reductions=tuple(map(reduction, program.reductions)),
         update=JaxKernel(functions(program.update), program.update.stored),
         vectors=tuple(JaxKernel(functions(kernel), kernel.stored) for kernel in program.vectors),
         lines=len(program.update.line_sums),
-        query=functions(program.query.update) if program.query else None,
+        query=variant_of(program.query, writer) if program.query else None,
         views=tuple(functions(kernel) for kernel in program.views),
     )
 
 
 def run(program: Program, variant: JaxVariant, batch: Batch, phase: str) -> None:
     kernel = next(kernel for kernel in program.kernels if kernel.name == phase)
+    if phase == "query":
+        assert variant.query is not None
+        variant = variant.query
     given = batch.hypers.shape[1] - variant.extra_columns
     memory, leaves = [], []
     for tensor, row in enumerate(batch.rows.tolist()):
@@ -57,15 +58,13 @@ def run(program: Program, variant: JaxVariant, batch: Batch, phase: str) -> None
         numbers = [jnp.asarray(x) for x in batch.scalar_states[row]]
         now, direction = jnp.asarray(batch.t[row]), jnp.asarray(batch.direction[row])
         leaves.append(Leaf(variant, copies, hypers, numbers, now, direction))
-    if phase == "update":
+    if kernel in program.views:
+        for leaf in leaves:
+            leaf.arrays[0] = viewed(leaf, variant.views[program.views.index(kernel)])
+    else:
         stepped(leaves)
         for row, leaf in zip(batch.rows.tolist(), leaves, strict=True):
             batch.scalar_states[row] = leaf.numbers
-    else:
-        moving = [*([program.query.update] if program.query else ()), *program.views]
-        pairs = (*([variant.query] if variant.query else ()), *variant.views)
-        for leaf in leaves:
-            leaf.arrays[0] = moved(leaf, pairs[moving.index(kernel)])
     for own, leaf in zip(memory, leaves, strict=True):
         for array, value in zip(own, leaf.arrays, strict=False):
             array[...] = np.asarray(value)

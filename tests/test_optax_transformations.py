@@ -16,8 +16,10 @@ import optdsl
 from optdsl import driver
 from optdsl.emit.optax_module import not_for_optax
 from optdsl.files import library_names, resolve_target
+from optdsl.language.inputs import asked_for
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.reductions import totals
+from optdsl.runtime.layout import OPTAX_INPUTS
 from tests.support.programs import meaning
 
 Tree = Any
@@ -41,8 +43,6 @@ def gradients(dtype: Any = np.float64, seed: int = 1) -> dict[str, Any]:
 
 QUICKLY = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 LOSSES = 10 * 0.9 ** np.arange(STEPS)
-INPUTS = {"loss": "value", "hvp": "hvp"}
-"""What optax calls them."""
 
 
 def path(tx: Any, theta: Tree, given: Tree, views: tuple[str, ...] = (), **extra: Tree) -> Tree:
@@ -54,9 +54,10 @@ def path(tx: Any, theta: Tree, given: Tree, views: tuple[str, ...] = (), **extra
     def one(carry: Any, at: Any) -> Any:
         params, state = carry
         g, own = at
-        point = tx.query(state, params)
+        first = {"first_gradient": g}
+        point = tx.query(state, params, **first)
         g = jax.tree.map(lambda g, x, p: g + 0.1 * (x - p), g, point, params)
-        updates, state = tx.update(g, state, params, at=point, **own)
+        updates, state = tx.update(g, state, params, at=point, **first, **own)
         params = optax.apply_updates(params, updates)
         return (params, state), (params, [tx.view(state, params, name) for name in views])
 
@@ -70,23 +71,27 @@ def names() -> Iterator[str]:
             yield name
 
 
-COMPOSED = "clip_by_global_norm(1) | adamw(lr = warmup(10, cosine(3e-2, 20))) | lookahead(5)"
+COMPOSED = (
+    "clip_by_global_norm(1) | adamw(lr = warmup(10, cosine(3e-2, 20))) | lookahead(5)",
+    "adafactor | sam(adaptive = true)",
+)
 
 
 def of_spec(spec: Optimizer, tree: Tree) -> Tree:
     """All tensors for what looks at more than an element; else one is enough, and compiled in no time."""
-    if totals(spec.lines) or any(flag.rank is not None for flag in spec.flags):
+    if totals(spec.lines) or totals(spec.query_lines) or any(flag.rank is not None for flag in spec.flags):
         return tree
     return {"tensor": tree["tensor"]}
 
 
-@pytest.mark.parametrize("name", [*names(), COMPOSED])
+@pytest.mark.parametrize("name", [*names(), *COMPOSED])
 def test_the_path_is_that_of_numpy(name: str) -> None:
     spec = driver.front(resolve_target(name))[0]
     views = tuple(output.name for output in spec.outputs)
     begin, given = of_spec(spec, start()), of_spec(spec, gradients())
     every = {"loss": LOSSES, "hvp": of_spec(spec, gradients(seed=2))}
-    extra = {INPUTS[each]: every[each] for each in spec.inputs}
+    inputs = asked_for(spec.inputs)
+    extra = {OPTAX_INPUTS.get(each, each): every[each] for each in inputs}
     with jax.enable_x64(True):
         found, shown = path(optdsl.optax.load(name)(), begin, given, views, **extra)
     theta = {key: value.copy() for key, value in begin.items()}
@@ -98,7 +103,7 @@ def test_the_path_is_that_of_numpy(name: str) -> None:
         def gradient(point: Tree, t: int = t, before: Tree = before) -> Tree:
             return {key: g[t] + 0.1 * (point[key] - before[key]) for key, g in given.items()}
 
-        ours.step(gradient, **{each: jax.tree.map(lambda x, t=t: x[t], every[each]) for each in spec.inputs})
+        ours.step(gradient, **{each: jax.tree.map(lambda x, t=t: x[t], every[each]) for each in inputs})
         for key, value in theta.items():
             np.testing.assert_allclose(found[key][t], value, rtol=1e-9, atol=1e-12, err_msg=f"{t} {key}")
         for view, in_jax in zip(views, shown, strict=True):
@@ -128,7 +133,7 @@ def jitted(function: Any) -> Any:
 
 def step(tx: Any, g: Tree, state: Any, params: Tree) -> Any:
     """With everything that any of them asks for."""
-    return tx.update(g, state, params, value=jnp.array(2.5), hvp=g, at=params)
+    return tx.update(g, state, params, value=jnp.array(2.5), hvp=g, at=params, first_gradient=g)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -191,7 +196,7 @@ def test_schedules_and_injected_hyperparameters() -> None:
             assert float(updates) == pytest.approx(-expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adafactor", "prodigy", "sophia", "nesterov"])
+@pytest.mark.parametrize("name", ["adafactor", "prodigy", "sophia", "extragradient"])
 def test_combinations_of_optax(name: str) -> None:
     """Each is what the parts do one after the other, or on their own leaves."""
     make = optdsl.optax.load(name)
@@ -345,6 +350,7 @@ def test_what_is_refused() -> None:
         ("polyak_sgd", {"value": jnp.ones(2)}, r"value must be one real number, and is of float32\(2,\)"),
         ("sophia", {}, r"reads the hvp of every step: update\(.*, hvp=tree\)"),
         ("nesterov", {}, r"another point than the parameters: point = tx.query\(state, params\)"),
+        ("extragradient", {"at": params}, r"two gradients in a step: g = gradient\(params\)"),
     ):
         tx = optdsl.optax.load(name)()
         with pytest.raises(TypeError, match=message):

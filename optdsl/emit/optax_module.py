@@ -26,9 +26,7 @@ from optdsl.emit.text import (
 from optdsl.kernel.ir import Kernel, Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
-from optdsl.language.inputs import FIRST_GRADIENT, drawn
-from optdsl.language.optimizer import Age, Assign, Optimizer, Ref, Role, Shape, references
-from optdsl.language.reductions import totals
+from optdsl.language.optimizer import Optimizer, Shape
 from optdsl.language.specialise import flag_settings, specialise
 from optdsl.language.stages import plan
 
@@ -78,15 +76,6 @@ def emit_optax(optimizer: Optimizer, *, comments: bool = True) -> str:
 
 def not_for_optax(optimizer: Optimizer) -> str | None:
     """What of a spec JAX does not get yet; None when it gets all of it."""
-    if FIRST_GRADIENT in optimizer.inputs:
-        return "a step of two gradients"
-    if optimizer.query is not None and totals(
-        (*optimizer.query_lines, Assign(Ref(Role.THETA, "theta", Age.NEW), optimizer.query))
-    ):
-        return "a reduction before the gradient is taken"
-    parts = (optimizer.query, *(line.value for line in optimizer.query_lines))
-    if any(drawn(ref.name) for part in parts if part is not None for ref in references(part)):
-        return "a random number before the gradient is taken"
     if plan(optimizer.lines).needs_dims:
         return "a matrix"
     return None
@@ -129,23 +118,26 @@ class _Functions:
         suffix += "".join(f"_below{rank}" for flag, rank in ranks.items() if not setting[flag])
         states = [state_row(state) for state in optimizer.states if state.shape > Shape.TENSOR]
         numbers = [state_row(state) for state in optimizer.states if state.shape <= Shape.TENSOR]
+        lines = self._program(program, suffix, head)
+        lines[-1:] = [*tuple_lines("states", states, 3), *tuple_lines("numbers", numbers, 3)]
+        if program.query is not None:
+            lines += [f"    {line}" for line in self._program(program.query, suffix, "        query=")]
+        if program.views:
+            lines += tuple_lines("views", [self._pair(kernel, suffix) for kernel in program.views], 3)
+        return [*lines, "        ),"]
+
+    def _program(self, program: Program, suffix: str, head: str) -> list[str]:
         lines = [
             f"{head}JaxVariant(",
-            *tuple_lines("states", states, 3),
-            *tuple_lines("numbers", numbers, 3),
             *tuple_lines("reductions", [self._reduction(program, x, suffix) for x in program.reductions], 3),
             f"            update={self._kernel(program.update, suffix)},",
         ]
-        if draws := draw_rows(optimizer, tuple(buffer.name for buffer in program.update.buffers)):
-            lines += [*tuple_lines("draws", draws, 3), f"            seed={seed_column(optimizer)},"]
+        if draws := draw_rows(program.optimizer, tuple(buffer.name for buffer in program.update.buffers)):
+            lines += [*tuple_lines("draws", draws, 3), f"            seed={seed_column(program.optimizer)},"]
         if program.vectors:
             lines += tuple_lines("vectors", [self._kernel(kernel, suffix) for kernel in program.vectors], 3)
         if sums := program.update.line_sums:
             lines.append(f"            lines={len(sums)},")
-        if program.query is not None:
-            lines.append(f"            query={self._pair(program.query.update, suffix)},")
-        if program.views:
-            lines += tuple_lines("views", [self._pair(kernel, suffix) for kernel in program.views], 3)
         return [*lines, "        ),"]
 
     def _reduction(self, program: Program, kernel: Kernel, suffix: str) -> str:

@@ -67,7 +67,8 @@ def options(optimizer: Optimizer) -> list[Option]:
         for name, hypers in grouped.items()
     ]
     together = choices(optimizer.flags)
-    end = 1 + max((each.span.start for each in (*optimizer.hypers, *optimizer.flags)), default=0)
+    declared: tuple[Hyper | Flag, ...] = (*optimizer.hypers, *optimizer.flags)
+    end = 1 + max((each.span.start for each in declared), default=0)
     # what stands nowhere, as `seed`, comes last
     places = {
         option_name(each.name, each.alias): each.span.start or end for each in reversed(optimizer.hypers)

@@ -22,7 +22,7 @@ from optdsl.language.optimizer import (
     references,
 )
 from optdsl.language.stages import Total
-from optdsl.runtime.layout import OPTAX_INPUTS
+from optdsl.runtime.layout import FIRST_GRADIENT, OPTAX_INPUTS
 
 
 def header_comment(optimizer: Optimizer, framework: str, mode: str) -> str:
@@ -348,7 +348,9 @@ def _calls(optimizer: Optimizer, base: str) -> list[str]:
         call = f"update(..., {OPTAX_INPUTS.get(name, name)}=...)" if for_optax else f"step(..., {name}=...)"
         text.append(f"{call}: {input_of(name).what}")
     if optimizer.query is not None and for_optax:
-        text.append("tx.query(state, params): where the gradient is taken; then update(..., at=that point)")
+        first = f", {OPTAX_INPUTS[FIRST_GRADIENT]}=g" if FIRST_GRADIENT in optimizer.inputs else ""
+        text.append(f"point = tx.query(state, params{first}): where the gradient is taken; then")
+        text.append(f"update(..., at=point{first})" + ", with g the one at params" * bool(first))
     if optimizer.outputs and for_optax:
         names = ", ".join(f'tx.view(state, params, "{output.name}")' for output in optimizer.outputs)
         text.append(f"The parameters to evaluate with: {names}.")

@@ -51,19 +51,20 @@ class JaxVariant:
     states     one value per element, row or column
     numbers    one value per tensor
     vectors    what writes the states with one value per row or column
-    query      what moves the parameters to where the gradient is taken; None: they stay
+    query      of the same buffers, what only moves the parameters, to where the gradient is taken; None:
+               they stay
     views      what gives second views of them
     draws      what is drawn, behind the inputs, with the hyper number `seed`
     below      the variant for leaves of fewer dimensions than `rank`; None: there is one for all
     """
 
-    states: tuple[State, ...]
-    numbers: tuple[State, ...]
     reductions: tuple[JaxReduction, ...]
     update: JaxKernel
+    states: tuple[State, ...] = ()
+    numbers: tuple[State, ...] = ()
     vectors: tuple[JaxKernel, ...] = ()
     lines: int = 0
-    query: Functions | None = None
+    query: "JaxVariant | None" = None
     views: tuple[Functions, ...] = ()
     below: "JaxVariant | None" = None
     rank: int = 0
@@ -138,8 +139,8 @@ def stepped(leaves: Sequence[Leaf]) -> None:
         leaf.numbers = [jnp.asarray(x, old.dtype) for x, old in zip(numbers, leaf.numbers, strict=True)]
 
 
-def moved(leaf: Leaf, functions: Functions) -> Any:
-    """The parameter at another point: the one of its gradient, or a second view."""
+def viewed(leaf: Leaf, functions: Functions) -> Any:
+    """A second view of the parameter."""
     ((value,), _), p = leaf.run(functions), leaf.arrays[0]
     return jnp.broadcast_to(value, p.shape).astype(p.dtype)
 

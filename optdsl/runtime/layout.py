@@ -21,9 +21,6 @@ COUNTS = 2
 LINE_COUNTS = 2
 """Columns behind these where rows and columns are reduced: how many of them a matrix has."""
 
-OPTAX_INPUTS = {"loss": "value"}
-"""What optax calls an input, where it is something else."""
-
 KernelPair = tuple["Kernel", "Kernel"]
 """(prologue, kernel)."""
 
@@ -60,6 +57,9 @@ class Flag:
 
 FIRST_GRADIENT = "first_g"
 """The input of a step of two gradients that is not the user's to give."""
+
+OPTAX_INPUTS = {"loss": "value", FIRST_GRADIENT: "first_gradient"}
+"""What `update` calls an input, where it is something else."""
 
 
 @dataclass(frozen=True)

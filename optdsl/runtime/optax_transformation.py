@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optdsl.runtime.jnp_step import JaxVariant, Leaf, drawn, moved, stepped
-from optdsl.runtime.layout import OPTAX_INPUTS, THETA_0, Flag, Hyper, Input, State
+from optdsl.runtime.jnp_step import JaxVariant, Leaf, drawn, stepped, viewed
+from optdsl.runtime.layout import FIRST_GRADIENT, OPTAX_INPUTS, THETA_0, Flag, Hyper, Input, State
 
 LOSS = OPTAX_INPUTS["loss"]
 
@@ -50,7 +50,8 @@ class Transformation(optax.GradientTransformationExtraArgs):  # type: ignore[mis
 
     query(state, params)         where the next gradient is to be taken: `params` itself for most specs; for
                                  the others `update(gradient, state, params, at=point)` has to be told that
-                                 the gradient is from there
+                                 the gradient is from there. A step of two gradients needs the one at the
+                                 parameters for both, as `first_gradient=`
     view(state, params, name)    the parameters to evaluate with; `name` may be left out where there is one
     """
 
@@ -103,28 +104,33 @@ class _Functions:
                 "update(gradient, state, params, at=point)"
             )
         loss = [self._loss(given) for each in self.layout.inputs if not each.per_element]
-        asked = (each.name for each in self.layout.inputs if each.per_element and not each.made)
-        trees = {name: self._tree(name, given) for name in asked}
+        if self.variant.query is None:
+            given = {OPTAX_INPUTS[FIRST_GRADIENT]: updates} | given
+        trees = {name: self._tree(name, given) for name in self._asked()}
         leaves, structure = self._leaves(state, params, self._hypers_at(state.count) + loss, state.count + 1)
         for name, tree in {"gradient": updates, **trees}.items():
             self._place(name, tree, leaves, params)
-        for place, leaf in enumerate(leaves):
-            leaf.arrays += drawn(leaf, state.count + 1, place)
+        self._draw(leaves, state)
         old = [leaf.arrays[0] for leaf in leaves]
         stepped(leaves)
         steps = [leaf.arrays[0] - p for leaf, p in zip(leaves, old, strict=True)]
         return structure.unflatten(steps), self._kept(state, leaves, structure)
 
-    def query(self, state: OptdslState, params: Any) -> Any:
+    def query(self, state: OptdslState, params: Any, *, first_gradient: Any = None) -> Any:
         """Where the gradient of the next step is taken."""
+        if self.variant.query is None:
+            return params
         leaves, structure = self._leaves(state, params, self._hypers_at(state.count), state.count + 1)
-        pairs = [leaf.variant.query for leaf in leaves]
-        return structure.unflatten(
-            [
-                leaf.arrays[0] if pair is None else moved(leaf, pair)
-                for leaf, pair in zip(leaves, pairs, strict=True)
-            ]
-        )
+        for leaf in leaves:
+            assert leaf.variant.query is not None
+            leaf.variant = leaf.variant.query
+        for name in self._asked():  # what else is asked for is not known before the gradient, nor read
+            first = {OPTAX_INPUTS[FIRST_GRADIENT]: first_gradient}
+            tree = self._tree(name, first) if name == FIRST_GRADIENT else params
+            self._place(name, tree, leaves, params)
+        self._draw(leaves, state)
+        stepped(leaves)
+        return structure.unflatten([leaf.arrays[0] for leaf in leaves])
 
     def view(self, state: OptdslState, params: Any, name: str | None = None) -> Any:
         """The second view of that name, as the last step has left it; before the first, the parameters.
@@ -139,7 +145,7 @@ class _Functions:
             raise ValueError(f"{self.layout.name} has no view {name!r} of its parameters; {there}")
         last = jnp.maximum(state.count - 1, 0)
         leaves, structure = self._leaves(state, params, self._hypers_at(last), last + 1)
-        shown = [moved(leaf, leaf.variant.views[views.index(name)]) for leaf in leaves]
+        shown = [viewed(leaf, leaf.variant.views[views.index(name)]) for leaf in leaves]
         # A state that has not been stepped shows nothing, as in the other frameworks.
         began = state.count > 0
         kept = [bool(leaf.variant.states or leaf.variant.numbers) for leaf in leaves]
@@ -185,13 +191,25 @@ class _Functions:
             raise TypeError(f"{LOSS} must be one real number, and is of {value.dtype}{value.shape}")
         return value.reshape(())
 
+    def _asked(self) -> list[str]:
+        """The inputs with a value per element that `update` is given."""
+        every = (each for each in self.layout.inputs if each.per_element)
+        return [each.name for each in every if not each.made or each.name == FIRST_GRADIENT]
+
     def _tree(self, name: str, given: Mapping[str, Any]) -> Any:
-        if given.get(name) is None:
+        word = OPTAX_INPUTS.get(name, name)
+        if given.get(word) is not None:
+            return given[word]
+        if name == FIRST_GRADIENT:
             raise TypeError(
-                f"{self.layout.name} reads the {name} of every step: "
-                f"update(gradients, state, params, {name}=tree), in the structure of the parameters"
+                f"{self.layout.name} takes two gradients in a step: g = gradient(params), "
+                "point = tx.query(state, params, first_gradient=g), and "
+                "update(gradient(point), state, params, at=point, first_gradient=g)"
             )
-        return given[name]
+        raise TypeError(
+            f"{self.layout.name} reads the {word} of every step: "
+            f"update(gradients, state, params, {word}=tree), in the structure of the parameters"
+        )
 
     def _leaves(self, state: OptdslState, params: Any, row: list[Any], now: Any) -> tuple[list[Leaf], Any]:
         """The leaves of the parameters, with their states and without gradients."""
@@ -230,6 +248,11 @@ class _Functions:
                 leaf.arrays[1] = jnp.asarray(x)
             else:
                 leaf.arrays.append(jnp.asarray(x))
+
+    def _draw(self, leaves: list[Leaf], state: OptdslState) -> None:
+        """Random numbers go behind all inputs."""
+        for place, leaf in enumerate(leaves):
+            leaf.arrays += drawn(leaf, state.count + 1, place)
 
     # --- what comes out ---
 

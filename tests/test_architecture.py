@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("optdsl", "backends", "grammar", "specs", "tests", "benchmarks")
+FOLDERS = ("optdsl", "backends", "grammar", "specs", "tests", "benchmarks", "examples")
 MAPPED = ("backends", "grammar", "specs")
 
 # What the modules of a package may import of optdsl, beside the package itself. A module that is not named

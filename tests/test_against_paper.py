@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import optdsl
-from tests.support import paper
+from tests.support import paper, paper_rates
 
 Array = paper.Array
 STEPS = 200
@@ -55,6 +55,12 @@ PAPERS = [
     pytest.param("adasgd", paper.adasgd, ADAM, {"lr": 0.01, "eps": 1e-6, "betas": (0.8, 0.99)}, id="adasgd"),
     pytest.param("adanorm", paper.adanorm, {**ADAM, "r": 0.9},
                  {"lr": 0.01, "eps": 1e-6, "betas": (0.8, 0.99), "r": 0.9}, id="adanorm"),
+    pytest.param("avagrad", paper_rates.avagrad, ADAM, {"lr": 0.01, "eps": 1e-6, "betas": (0.8, 0.99)},
+                 id="avagrad"),
+    pytest.param("adam_hd", paper_rates.adam_hd, {**ADAM, "hypergrad_lr": 1e-4},
+                 {"lr": 0.01, "eps": 1e-6, "betas": (0.8, 0.99), "hypergrad_lr": 1e-4}, id="adam_hd"),
+    pytest.param("nd_adam", paper_rates.nd_adam, ADAM, {"lr": 0.01, "eps": 1e-6, "betas": (0.8, 0.99)},
+                 id="nd_adam"),
     pytest.param("kate", paper.kate, *[{"lr": 0.1, "delta": 0.5, "eps": 1e-6}] * 2, id="kate"),
     *(
         pytest.param(
@@ -76,6 +82,60 @@ def test_paper(name: str, rule: Any, arguments: dict[str, Any], options: dict[st
     expected = rule(theta, gradients, **arguments)
     found = run(name, theta, gradients, **options)
     np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "options"),
+    [
+        ("adgd", paper_rates.adgd, {}),
+        ("barzilai_borwein", paper_rates.barzilai_borwein, {"short": False}),
+        ("barzilai_borwein", paper_rates.barzilai_borwein, {"short": True}),
+    ],
+)
+def test_rates_from_two_points(name: str, rule: Any, options: dict[str, Any]) -> None:
+    """30 steps: each rate is a quotient of differences of those before, so rounding grows."""
+    theta, gradients = start(), random_gradients()[:30]
+    expected = rule(theta, gradients, lr=0.01, **options)
+    np.testing.assert_allclose(run(name, theta, gradients, lr=0.01, **options), expected, rtol=1e-9)
+
+
+def test_swats_switches_where_the_paper_does() -> None:
+    """Adam until the projected rate has settled, then SGD: both phases are gone through."""
+    theta, gradients = start(), random_gradients()
+    expected, switched = paper_rates.swats(theta, gradients, **{**ADAM, "eps": 2e-5})
+    assert 10 < switched < STEPS - 10, "choose an eps with which both phases are seen"
+    found = run("swats", theta, gradients, lr=0.01, betas=(0.8, 0.99), eps=2e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_the_vectors_of_nd_adam_are_adams() -> None:
+    theta, gradients = start()[0], [g[0] for g in random_gradients()]
+    found = run("nd_adam", theta, gradients, vec_lr=0.01, betas=(0.8, 0.99), eps=1e-6)
+    expected = run("adam", theta, gradients, lr=0.01, betas=(0.8, 0.99), eps=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_rates_of_deterministic_methods_find_the_minimum() -> None:
+    """Without a rate to be tuned: the bowl of curvatures 0.1 to 3 to 1e-8 within 200 steps."""
+    curvature = CURVATURE.numpy()
+    for name in ("adgd", "barzilai_borwein"):
+        x = np.linspace(-1, 2, 7)
+        optimizer = optdsl.numpy.load(name)([x])
+        for _ in range(STEPS):
+            optimizer.step([curvature * x])
+        assert np.abs(x).max() < 1e-8, name
+
+
+def test_sps_max_by_hand() -> None:
+    """x^2 from 4, then 2, with c = 1/2: Polyak's rate is x^2/(c*4*x^2) = 1/2, and 1/4 by the bound."""
+    for bound, expected in ((1.0, [0.0, 0.0]), (0.25, [2.0, 1.0])):
+        x = np.array([4.0])
+        optimizer = optdsl.numpy.load("sps_max")([x], bound=bound)
+        places = []
+        for _ in range(2):
+            optimizer.step([2 * x], loss=float(x[0] ** 2))
+            places.append(float(x[0]))
+        assert places == expected
 
 
 CURVATURE = torch.linspace(0.1, 3, 7, dtype=torch.float64)

@@ -25,9 +25,10 @@ BOUND = {
     # Ours computes in float64 and rounds what it stores: 200 roundings of 2^-25 add up to some 2^-21.
     torch.float32: 1e-6,
 }
-WIDER = {"adasmooth": 1e-3, "stableadamw": 1e-4}
-"""In float32. AdaSmooth adds up how far theta moved, differences of 2^-10 of stored numbers rounded by 2^-25;
-StableAdamW's rate follows the largest g^2/v of a tensor, with v as it is stored."""
+WIDER = {"adasmooth": 1e-3, "stableadamw": 1e-4, "focus": 1e-5}
+"""In float32. FOCUS adds the same step again and again, and with it the same rounding. AdaSmooth adds up how
+far theta moved, differences of 2^-10 of stored numbers rounded by 2^-25; StableAdamW's rate follows the
+largest g^2/v of a tensor, with v as it is stored."""
 ABSENT = {"max_exp_avg_sq", "momentum_buffer"}
 """Kept by a peer only where its options need it."""
 
@@ -46,6 +47,18 @@ def without_root_eps(cls: type[Any]) -> type[Any]:
     """The class without the 1e-15 that it adds inside of the root."""
     bound = partial(BaseOptimizer.apply_ams_bound, exp_avg_sq_eps=0.0)
     return type(cls.__name__, (cls,), {"apply_ams_bound": staticmethod(bound)})
+
+
+def one_scale(cls: type[Any]) -> Callable[..., Stepper]:
+    """The class with one scale for every tensor."""
+
+    def make(params: Any, scale: float, **options: Any) -> Stepper:
+        found = type(cls.__name__, (cls,), {"get_scale": staticmethod(lambda p: scale)})
+        optimizer: Stepper = found(params, **options)
+        return optimizer
+
+    make.__name__ = cls.__name__
+    return make
 
 
 def from_step_zero(cls: type[Any]) -> Callable[..., Stepper]:
@@ -91,6 +104,17 @@ CASES = [
         "adapnm", without_root_eps(po.AdaPNM),
         {}, {"ams_bound": False, "weight_decay": 0.1}, {"betas": (0.5, 0.9, 0.5), "eps": 1e-3},
         note=ROOT,
+    ),
+    *same(
+        "amos", one_scale(po.Amos),
+        {"scale": 0.5, "momentum": 0.9},
+        {"lr": 0.05, "scale": 2.0, "beta": 0.9, "momentum": 0.5, "eps": 1e-6},
+        note="the peer guesses the scale from the shape: given to both here",
+    ),
+    *same(
+        "focus", po.FOCUS, {"lr": 1e-3, "betas": (0.9, 0.5)},
+        {"lr": 1e-3, "betas": (0.5, 0.75), "gamma": 0.5, "weight_decay": 0.1},
+        note="in the first step the peer takes the sign of a rounding, unless 1 - beta2 is a power of two",
     ),
     *same("adasmooth", po.AdaSmooth, {}, {"betas": (0.3, 0.9), "eps": 1e-3}),
     *same("aggmo", po.AggMo, {}, {"betas": (0.1, 0.5, 0.9), "weight_decay": 0.1}),

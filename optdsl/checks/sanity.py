@@ -123,7 +123,7 @@ def descent(context: Context) -> Iterator[Verdict]:
             "descent", Outcome.REFUTED, "the first step goes nowhere, whatever g is", witness=witness
         )
     elif any(steps) and _against(context, from_zero, GRADIENT):
-        yield Verdict("descent", Outcome.PROVED, "the first step goes against the gradient")
+        yield Verdict("descent", Outcome.PROVED, "from theta = 0 the first step goes against the gradient")
     else:
         yield Verdict("descent", Outcome.UNKNOWN, residual="the sign of the first step is open")
 

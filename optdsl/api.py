@@ -41,7 +41,7 @@ class Spec:
 
     @property
     def objective(self) -> Objective:
-        """The meaning of an objective, with `.value(point)` and `.gradient(point)`."""
+        """The meaning of an objective, with `.value(point)`, `.gradient(point)` and `.hessian(point)`."""
         if not isinstance(self.meaning, Objective):
             raise AttributeError(f"{self.name} is no objective, but of kind {driver.kind_of(self.meaning)}")
         return self.meaning

@@ -282,3 +282,68 @@ def test_explained_as_mathematics(run: Run) -> None:
     assert "  degenerate: a curve w1*w2 = 1, value 0\n" in run("explain", "factored")[1]
     assert "Critical points, at kappa = 10\n" in run("explain", "quadratic")[1]
     assert optdsl.load("rosenbrock").objective.start == (Fraction(-6, 5), Fraction(1))
+
+
+# --- second derivatives, and what is done with them ----------------------------------------------
+
+
+@pytest.mark.parametrize("value", RULES)
+def test_hessians_are_those_of_differences(value: str) -> None:
+    """Against central differences of the gradient, which `RULES` compare with mpmath's."""
+    found, h = objective("x, y", f"out = {value}"), 1e-6
+    point: Any = np.array([0.8, 1.7])
+    columns = [
+        (np.array(found.gradient(point + step)) - np.array(found.gradient(point - step))) / (2 * h)
+        for step in h * np.eye(2)
+    ]
+    np.testing.assert_allclose(found.hessian(point), np.array(columns), rtol=1e-6, atol=1e-6)
+
+
+def test_hessian_of_rosenbrock() -> None:
+    """(1 - x)^2 + 100*(y - x^2)^2, by hand; and of many points at once."""
+    f = optdsl.load("rosenbrock").objective
+    x, y = np.array([1.0, -1.5, 0.3]), np.array([1.0, 2.0, -0.7])
+    expected = [[2 - 400 * y + 1200 * x**2, -400 * x], [-400 * x, 200 + 0 * x]]
+    np.testing.assert_allclose(f.hessian((x, y)), np.array(expected), rtol=1e-14)
+
+
+def test_scipy_takes_the_hessian() -> None:
+    from scipy.optimize import minimize
+
+    f = optdsl.load("rosenbrock").objective
+    found = minimize(
+        f.value, [float(x) for x in f.start], jac=lambda x: np.array(f.gradient(x)), hess=f.hessian,
+        method="trust-exact",
+    )  # fmt: skip
+    assert found.success
+    np.testing.assert_allclose(found.x, [1, 1], rtol=1e-6)
+
+
+def test_newton() -> None:
+    """One step for a quadratic, a few for Rosenbrock's, none at a flat place."""
+    bowl = objective("x, y", "out = 3*x^2 + x*y + 5*y^2 - x + 2")
+    np.testing.assert_allclose(np.array(bowl.gradient(bowl.newton((7.0, -3.0)))), 0, atol=1e-13)
+    f = optdsl.load("rosenbrock").objective
+    point: tuple[float, ...] = (-1.2, 1.0)
+    for _ in range(7):
+        point = f.newton(point)
+    np.testing.assert_allclose(point, (1, 1), rtol=1e-14)
+    with pytest.raises(ValueError, match="no inverse at \\(0, 2\\)"):
+        objective("x, y", "out = x^4 + y").newton((0.0, 2.0))
+
+
+def test_steps_of_one_through_the_curvature() -> None:
+    """beta of x^2/2 + 10*y^2/2 is 10; the rate 2/beta is where gradient descent stops to come in."""
+    f = objective("x, y", "out = (x^2 + 10*y^2)/2")
+    assert f.curvature((3.0, -4.0)) == pytest.approx(10, rel=1e-14)
+
+    def distance(rate: float) -> float:
+        x: Any = np.array([1.0, 1.0])
+        make: Any = optdsl.numpy.load("gd")
+        optimizer = make(x, lr=rate / f.curvature(x))
+        for _ in range(200):
+            optimizer.step(np.array(f.gradient(x)))
+        return float(np.linalg.norm(x))
+
+    assert distance(1) < 1e-8
+    assert distance(2.1) > 1e6

@@ -1,7 +1,7 @@
 """What an objective means: a function of a few numbers, which has a value, a start and a gradient.
 
 Comes from `resolve_objective`; goes to the checks, which find its critical points, and to whoever wants
-numbers (`value`, `gradient`: floats, or arrays that are broadcast). Every variable is one number.
+numbers (`value`, `gradient`, `hessian`: floats, or arrays that are broadcast). Every variable is one number.
 Not done here: nothing is minimised or decided.
 """
 
@@ -62,6 +62,46 @@ class Objective:
     def gradient(self, point: Sequence[Any], **hypers: float) -> tuple[Any, ...]:
         """In float64: a number, or an array, for each variable. Where the value has a kink, one side's."""
         return self.numbers(self.derivatives, point, hypers)
+
+    @cached_property
+    def second_derivatives(self) -> tuple[Function, ...]:
+        """The upper half of the Hessian, row by row. Raises `TooLargeError`."""
+        names = [variable.name for variable in self.variables]
+        return tuple(
+            derivative(first, name) for i, first in enumerate(self.derivatives) for name in names[i:]
+        )
+
+    def hessian(self, point: Sequence[Any], **hypers: float) -> Any:
+        """In float64: an array (n, n) of the second derivatives, with what `point` broadcasts to behind."""
+        import numpy as np
+
+        n = len(self.variables)
+        found = np.broadcast_arrays(*self.numbers(self.second_derivatives, point, hypers))
+        hessian = np.empty((n, n, *found[0].shape))
+        for i, j, value in zip(*np.triu_indices(n), found, strict=True):
+            hessian[i, j] = hessian[j, i] = value
+        return hessian
+
+    def curvature(self, point: Sequence[float], **hypers: float) -> float:
+        """The largest eigenvalue of the Hessian at a point, beta: gradient descent takes steps of 1/beta."""
+        import numpy as np
+
+        return float(np.linalg.eigvalsh(self.hessian(point, **hypers))[-1])
+
+    def newton(self, point: Sequence[float], **hypers: float) -> tuple[float, ...]:
+        """Where a step of Newton's method leads: the critical point of the quadratic that fits best there.
+
+        That may be a maximum or a saddle. Raises `ValueError` where the Hessian has no inverse.
+        """
+        import numpy as np
+
+        gradient = np.array(self.gradient(point, **hypers), np.float64)
+        try:
+            step = np.linalg.solve(self.hessian(point, **hypers), gradient)
+        except np.linalg.LinAlgError:
+            shown = ", ".join(f"{x:g}" for x in point)
+            raise ValueError(f"the Hessian of {self.name} has no inverse at ({shown})") from None
+        return tuple(float(x - dx) for x, dx in zip(point, step, strict=True))
 
     def numbers(
         self, functions: Sequence[Function], point: Sequence[Any], hypers: Mapping[str, float]

@@ -76,13 +76,13 @@ FOUNDING: Table = {
     "AdaDelta": "adadelta", "RMSProp": "rmsprop", "Adam": "adam", "Adamax": "adamax", "Nadam": "nadam",
     "AMSGrad": "amsgrad", "AdaBound": "adabound", "AdamW": "adamw", "RAdam": "radam",
     "Lookahead": "adam | lookahead", "LAMB": "lamb", "L-BFGS": ("", HISTORY),
-    "Newton": ("", "needs the Hessian of the loss, which a step is not given"),
+    "Newton": ("", "of an objective: `.newton(point)`; a step of training is not given a Hessian"),
     "clipping by value": "clip_by_value(1) | sgd", "clipping by norm": "clip_by_norm(1) | sgd",
     "clipping by global norm": "clip_by_global_norm(1) | sgd", "L1 regularisation": "add_l1(1e-4) | sgd",
     "L2 regularisation": "add_l2(1e-4) | sgd", "decoupled decay": "adam | decoupled_decay(1e-2)",
     "cyclical learning rates": "sgd(lr = cyclical(1e-3, 6e-3))",
     "warm-up": "adamw(lr = warmup(100, 3e-4))",
-    "step size 1/beta of the Hessian": ("", "needs the Hessian of the loss, which a step is not given"),
+    "step size 1/beta of the Hessian": ("", "of an objective: `1/f.curvature(point)`; see docs/language.md"),
 }  # fmt: skip
 
 NEXT: Table = {

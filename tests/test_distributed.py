@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support import rank_cases, ranks
+from tests.support import rank_checkpoints, rank_tools, ranks
 
 EXAMPLE = ranks.ROOT / "examples" / "fsdp2_resume.py"
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")  # which is what is meant
 def test_on_two_and_three_processes(tmp_path: Path) -> None:
-    """Every case of `rank_cases`; 3 processes, and this one alone, go on from a checkpoint of 2."""
+    """Every case; 3 processes, and this one alone, go on from a checkpoint of 2."""
     assert ranks.run(2, tmp_path) == []
-    network = rank_cases.model()
-    optimizer = rank_cases.load("lamb")(network.parameters(), lr=0.5)
-    rank_cases.resume(network, optimizer, rank_cases.saved(tmp_path, 2))
-    rank_cases.train(network, optimizer, 2, seed=4)
+    network = rank_tools.model()
+    optimizer = rank_tools.load("lamb")(network.parameters(), lr=0.5)
+    rank_checkpoints.resume(network, optimizer, rank_checkpoints.saved(tmp_path, 2))
+    rank_tools.train(network, optimizer, 2, seed=4)
     for p, q in zip(network.parameters(), torch.load(tmp_path / "trained.pt"), strict=True):
         torch.testing.assert_close(p.detach(), q, rtol=1e-5, atol=1e-6)
     assert ranks.run(3, tmp_path) == []

@@ -1,4 +1,4 @@
-"""Runs the cases of `rank_cases` on several processes that know each other, once for each number of them.
+"""Runs the cases of some modules on several processes that know each other, once for each number of them.
 
 In: a number of processes and a folder. Out: what went wrong, by case and process; nothing for a good run.
 A message that one process waits for in vain ends its case after `PATIENCE`, and the whole run after `LIMIT`.
@@ -10,9 +10,11 @@ import sys
 import time
 import traceback
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
+MODULES = "rank_cases", "rank_refusals", "rank_checkpoints"
 PATIENCE = timedelta(seconds=30)
 LIMIT = 150.0
 
@@ -59,23 +61,26 @@ def _main(rank: int, world: int, folder: Path, only: str = "") -> None:
     import torch
     from torch import distributed
 
-    from tests.support import rank_cases
+    from tests.support.rank_tools import CASES, Context
 
+    for module in MODULES:
+        import_module(f"tests.support.{module}")  # which fills CASES
+    chosen = {name: case for name, case in CASES.items() if only in name}
+    assert chosen
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/init-{world}", rank=rank, world_size=world, timeout=PATIENCE
     )
-    for name, case in rank_cases.CASES.items():
-        if only in name:
-            start = time.monotonic()
-            try:
-                case(rank_cases.Context(rank, world, folder))
-                distributed.barrier()
-            except BaseException:
-                print(f"--- {name}", flush=True)
-                traceback.print_exc()
-                os._exit(1)
-            print(f"{time.monotonic() - start:6.2f} s {name}", flush=True)
+    for name, case in chosen.items():
+        start = time.monotonic()
+        try:
+            case(Context(rank, world, folder))
+            distributed.barrier()
+        except BaseException:
+            print(f"--- {name}", flush=True)
+            traceback.print_exc()
+            os._exit(1)
+        print(f"{time.monotonic() - start:6.2f} s {name}", flush=True)
     distributed.barrier()
     distributed.destroy_process_group()
 

@@ -2,11 +2,12 @@
 output.
 
 In text, a line for each spec that is clean, what was estimated, and what its proofs assume; in JSON, one
-object a line, with what low precision does to the spec. The exit code is that of the worst spec.
+object a line, with every verdict and what low precision does to the spec. The exit code is that of the worst
+spec.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import click
@@ -32,6 +33,32 @@ FINDINGS, UNREADABLE = 1, 2
 
 def _proved(verdicts: Iterable[Verdict]) -> int:
     return sum(verdict.outcome is Outcome.PROVED for verdict in verdicts)
+
+
+def _decided(verdicts: Iterable[Verdict], estimated: Container[str]) -> str:
+    """How many are proved, and which are not: what they are is told by `optdsl explain`."""
+    own = [each for each in verdicts if not each.part and each.claim not in estimated]
+    others = [each.claim for each in own if each.outcome is not Outcome.PROVED and not each.expected_refuted]
+    told = f"{_proved(own)} of {len(own)} checks and claims proved"
+    return f"{told}, not {', '.join(others)}" if others else told
+
+
+def _verdict(source: Source, verdict: Verdict) -> str:
+    """One line of JSON; `declared` is what the file claims, `part` that whose claim is asked of the whole."""
+    entry = {
+        "schema_version": 1,
+        "kind": "verdict",
+        "file": source.name,
+        "claim": verdict.claim,
+        "outcome": str(verdict.outcome),
+        "declared": verdict.declared,
+        "expected_refuted": verdict.expected_refuted,
+        "part": verdict.part,
+        "text": verdict.summary or verdict.residual,
+        "witness": str(verdict.witness or ""),
+        "assumptions": list(verdict.assumptions),
+    }
+    return json.dumps(entry)
 
 
 @dataclass
@@ -61,11 +88,12 @@ class Checking:
         estimated = driver.estimates(verdicts)
         if self.form == "json":
             self._lines_of_json(source, spec if isinstance(spec, Optimizer) else None, estimated)
+            for verdict in verdicts:
+                if verdict.claim not in estimated:
+                    click.echo(_verdict(source, verdict))
         elif not self.quiet:
             if not found:
-                own = [verdict for verdict in verdicts if not verdict.part]
-                decided = len(own) - len(estimated)
-                click.echo(f"{source.name}: clean, {_proved(own)} of {decided} checks and claims proved")
+                click.echo(f"{source.name}: clean, {_decided(verdicts, estimated)}")
             for claim, (outcome, said) in estimated.items():
                 click.echo(f"{source.name}: {outcome}: {claim}: {said}")
             for line in assumptions(verdicts):

@@ -255,7 +255,7 @@ def test_estimates_are_told_and_run_only_when_asked(optdsl: Run) -> None:
     told = optdsl("check", "--strict", "good.opt")
     assert told[0] == 0
     assert told[1].splitlines()[1:] == ["good.opt: not run: rate(L = 1, m = 0.1): --rates runs it"]
-    (line, summary) = optdsl("check", "good.opt", "--format", "json")[1].splitlines()
+    (line, *_, summary) = optdsl("check", "good.opt", "--format", "json")[1].splitlines()
     assert json.loads(line).items() >= {"kind": "estimate", "outcome": "not run", "file": "good.opt"}.items()
     assert json.loads(summary)["kind"] == "summary"
     assert "not run  rate(L = 1, m = 0.1)" in optdsl("explain", "good.opt")[1]

@@ -90,12 +90,14 @@ def test_a_file_error_outweighs_findings(optdsl: Run) -> None:
 def test_json(optdsl: Run) -> None:
     result = optdsl("check", "--format", "json", "bad.opt", "good.opt", "none.opt")
     assert (result.code, result.err) == (2, "")
-    *found, summary = map(json.loads, result.out.splitlines())
+    *told, summary = map(json.loads, result.out.splitlines())
+    found = [each for each in told if each["kind"] == "diagnostic"]
+    assert {each["file"] for each in told if each["kind"] == "verdict"} == {"good.opt"}
     assert {(each["file"], each["severity"]) for each in found} == {
         ("bad.opt", "error"),
         ("none.opt", "error"),
     }
-    assert {each["schema_version"] for each in (*found, summary)} == {1}
+    assert {each["schema_version"] for each in (*told, summary)} == {1}
     assert summary["errors"] == len(found)
 
 
@@ -374,7 +376,26 @@ def test_low_precision_is_told_to_programs_and_not_to_readers(optdsl: Run) -> No
         "subject": "t",
         "text": "t stops at 256",
     } in told
-    assert {each["kind"] for each in told} == {"lint"}
+    assert {each["kind"] for each in told} == {"lint", "verdict"}
+
+
+def test_verdicts_are_told_to_programs(optdsl: Run) -> None:
+    lines = map(json.loads, optdsl("check", "--format", "json", "adam").out.splitlines())
+    verdicts = {each["claim"]: each for each in lines if each["kind"] == "verdict"}
+    mean = verdicts["E[mhat] = E[g] when weight_decay = 0"]
+    assert (mean["outcome"], mean["declared"], mean["part"]) == ("proved", True, "")
+    assert mean["assumptions"] == ["gradients that are stationary and independent of the state"]
+    assert verdicts["well_defined"]["declared"] is False
+    rotated = verdicts["rotation_equivariant"]
+    assert (rotated["outcome"], rotated["expected_refuted"]) == ("refuted", True)
+    assert rotated["witness"]
+
+
+def test_what_is_not_proved_is_named(optdsl: Run) -> None:
+    text = Path("good.opt").read_text()
+    assert optdsl("check", "good.opt").out.splitlines()[0].endswith("checks and claims proved")
+    Path("open.opt").write_text(text.replace("lr*g[t]", "lr*g[t]*exp(g[t])"))
+    assert "checks and claims proved, not " in optdsl("check", "open.opt").out
 
 
 def test_a_refuted_claim_is_a_finding(optdsl: Run) -> None:

@@ -111,3 +111,11 @@ def test_a_generated_module_needs_nothing_of_the_compiler(framework: str, tmp_pa
     assert ours
     assert all(module.startswith("optdsl.runtime") for module in ours), ours
     assert not {module.split(".")[0] for module in imported} & {"sympy", "lark", "mpmath", "click", "rich"}
+
+
+def test_tabs_of_a_spec_are_spaces_in_its_comments() -> None:
+    text = "optimizer X\nhyper lr = 1 in [0, inf)\n\ttheta[t] = theta[t-1]\t- lr*g[t]\n"
+    module = driver.compile_source(Source("tabs.opt", text), framework="numpy")
+    comments = module.split('"""')[0]
+    assert "theta[t] = theta[t-1]   - lr*g[t]" in comments
+    assert "?" not in comments

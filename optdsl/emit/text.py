@@ -47,7 +47,7 @@ def header_comment(optimizer: Optimizer, framework: str, mode: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
+    return "".join(char if char.isprintable() else "?" for char in text.expandtabs(4))
 
 
 Pairs = tuple[tuple[str, str], tuple[str, str]]  # (prologue, kernel) for float32 and for float64

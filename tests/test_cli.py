@@ -321,27 +321,6 @@ def test_demo_notices_a_wrong_optimizer(optdsl: Run, monkeypatch: pytest.MonkeyP
 # --- what is proved ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["show", "explain"])
-@pytest.mark.parametrize(
-    ("spec", "lines"),
-    [
-        ("adam", []),
-        ("sophia", ["opt.step(..., hvp=hvp): an estimate of the Hessian's diagonal, one value per element"]),
-        ("polyak_sgd", ["opt.step(..., loss=loss): the value of the loss that the gradient is of; "
-                        "torch takes a closure's, too"]),
-        ("nesterov", ["opt.step(closure): computes the loss and its gradient, at θₜ₋₁ + μ·vₜ₋₁"]),
-        ("clip_by_value(1) | schedule_free_sgd",
-         ['with opt.view("x"): the parameters are (θₜ − (1 − β)·zₜ)/β',
-          "opt.eval(): they are x until opt.train(), before the next step"]),
-    ],
-)  # fmt: skip
-def test_what_training_code_has_to_do(optdsl: Run, command: str, spec: str, lines: list[str]) -> None:
-    shown = optdsl(command, spec).out
-    assert ("In training code" in shown) == bool(lines)
-    if lines:
-        assert shown.split("In training code\n")[1].split("\n\n")[0].split("\n") == [f"  {x}" for x in lines]
-
-
 def test_explain_a_spec(optdsl: Run) -> None:
     result = optdsl("explain", "adam")
     assert result.code == 0

@@ -31,7 +31,8 @@ def method(target: str | PathLike[str], **options: Any) -> Callable[..., Optimiz
     """What `minimize(method=...)` takes: the spec of a library name, a path or a composition.
 
     `options` are the spec's (`lr`, `betas`...); `maxiter` and `gtol` go to `minimize(options=...)`, and
-    `tol` is `gtol`. Without `jac` the gradient is taken by differences, as scipy does. Raises
+    `tol` is `gtol`. Without `jac` the gradient is taken by differences, as scipy does; a spec that reads the
+    Hessian's diagonal takes it from `hess`. The answer is the second view of a spec that has one. Raises
     `optdsl.OptdslError` when the spec is wrong; the returned function raises `ValueError` for bounds and
     constraints, which no spec keeps, and for options that are out of their domain.
     """
@@ -55,7 +56,12 @@ def method(target: str | PathLike[str], **options: Any) -> Callable[..., Optimiz
         **unknown: Any,
     ) -> OptimizeResult:
         _refuse(bounds, constraints, unknown)
-        problem = _Problem(fun, jac, args)
+        problem = _Problem(fun, jac, args, hess)
+        reads = [each.name for each in make.layout.inputs if not each.made]
+        if "hvp" in reads and not callable(hess):
+            raise ValueError(f"{make.layout.name} reads the Hessian's diagonal: pass hess=, a function")
+        if "loss" in reads and elsewhere:
+            raise ValueError(f"{make.layout.name} reads the loss at another point, which no method is given")
         x = np.array(x0, np.float64)  # ours: what the caller holds is not written to
         optimizer = make(x, **options)
         limit = gtol if tol is None else tol
@@ -67,12 +73,16 @@ def method(target: str | PathLike[str], **options: Any) -> Callable[..., Optimiz
                 status = 0
             if status in (0, 3) or steps >= maxiter:
                 break
-            optimizer.step(problem.gradient if elsewhere else gradient)
+            given = {name: loss if name == "loss" else problem.diagonal(x) for name in reads}
+            optimizer.step(problem.gradient if elsewhere else gradient, **given)
             steps += 1
             loss, gradient = problem.loss(x), problem.gradient(x)
             if _asked_to_stop(callback, x, loss):
                 status = 2
                 break
+        if steps and make.layout.views:  # the answer is what such a spec is evaluated with
+            optimizer.eval()
+            loss, gradient = problem.loss(x), problem.gradient(x)
         result = OptimizeResult(
             x=x,
             fun=loss,
@@ -96,9 +106,9 @@ class _Problem:
     """The function and its gradient, counted."""
 
     def __init__(
-        self, fun: Callable[..., Any], jac: Callable[..., Any] | None, args: tuple[Any, ...]
+        self, fun: Callable[..., Any], jac: Callable[..., Any] | None, args: tuple[Any, ...], hess: Any
     ) -> None:
-        self._fun, self._jac, self._args = fun, jac, args
+        self._fun, self._jac, self._args, self._hess = fun, jac, args, hess
         self.losses = self.gradients = 0
 
     def loss(self, x: Vector) -> float:
@@ -112,6 +122,11 @@ class _Problem:
         # scipy hands None to methods of others for jac="2-point" and the like
         self.losses += 1 + x.size
         found: Vector = approx_fprime(x, lambda y: self._fun(y, *self._args))
+        return found
+
+    def diagonal(self, x: Vector) -> Vector:
+        """Of the Hessian, dense or sparse."""
+        found: Vector = self._hess(x.copy(), *self._args).diagonal()
         return found
 
 

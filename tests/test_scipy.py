@@ -25,12 +25,41 @@ def test_rosenbrock() -> None:
     assert found.njev == found.nit + 1  # each is looked at, and then stepped with
 
 
-@pytest.mark.parametrize("name", ["gd", "nesterov", "rmsprop", "adadelta", "lamb", "rprop"])
+@pytest.mark.parametrize("name", ["gd", "nesterov", "extragradient", "rmsprop", "adadelta", "lamb", "rprop"])
 def test_a_quadratic_by_every_kind_of_spec(name: str) -> None:
     """Two points of a gradient (Nesterov), reductions (LAMB), states that begin at lr (Rprop)."""
     lr = {"adadelta": 10.0, "lamb": 0.01, "rmsprop": 0.01}.get(name, 0.1)
     found = minimize(quadratic, np.zeros(4), jac=slope, method=optdsl.scipy.method(name, lr=lr), tol=1e-2)
     np.testing.assert_allclose(found.x, np.full(4, 3.0), atol=0.1)
+
+
+def test_specs_that_read_more_or_are_evaluated_elsewhere() -> None:
+    """Polyak's step solves a quadratic: its gap over |slope|^2 is a quarter of 1/curvature."""
+    polyak = optdsl.scipy.method("polyak_sgd", max_learning_rate=10.0)
+    found = minimize(quadratic, np.zeros(3), jac=slope, method=polyak, options={"maxiter": 1})
+    np.testing.assert_allclose(found.x, np.full(3, 1.5))  # 27/(4*27) of a slope of -6, by hand
+    newton = optdsl.scipy.method("sophia", lr=3.0, betas=(0.0, 0.0), gamma=1.0, weight_decay=0.0, eps=1e-12)
+    with pytest.raises(ValueError, match="pass hess="):
+        minimize(quadratic, np.zeros(3), jac=slope, method=newton)
+    curvature: list[float] = []
+
+    def hess(x: Any) -> Any:
+        curvature.append(float(x[0]))
+        return np.diag([8.0, 6.0, 3.0])
+
+    found = minimize(quadratic, np.zeros(3), jac=slope, hess=hess, method=newton, options={"maxiter": 1})
+    np.testing.assert_allclose(found.x, [3 * 6 / 8, 3.0, 3.0])  # -slope/h is no more than 1
+    assert curvature == [0.0]
+    free = optdsl.scipy.method("schedule_free_sgd", lr=0.1)
+    found = minimize(quadratic, np.zeros(2), jac=slope, method=free, options={"maxiter": 3})
+    ours = np.zeros(2)
+    optimizer = optdsl.numpy.load("schedule_free_sgd")(ours, lr=0.1)
+    for _ in range(3):
+        optimizer.step(slope(ours))
+    with optimizer.view("x"):
+        np.testing.assert_array_equal(found.x, ours)
+        assert found.fun == quadratic(ours)
+    assert not np.array_equal(found.x, ours)
 
 
 def test_what_scipy_hands_over() -> None:

@@ -5,6 +5,7 @@ arrays only (nothing is pickled), and are written whole or not at all. What is r
 layout and the parameters before anything is taken over.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,17 @@ def write_file(path: Path, state_dict: Mapping[str, Any]) -> None:
     entries = {"format": np.array(FORMAT), "optimizer": np.array(state_dict["optimizer"])}
     entries["count"] = np.array(len(state_dict["state"]))
     for key, value in state_dict["hyper"].items():
-        entries[f"hyper/{key}"] = np.array(value)
+        entries[f"hyper/{key}"] = np.array(json.dumps(value, default=_plain))  # None has no array
     for index, state in enumerate(state_dict["state"]):
         for key, value in state.items():
             entries[f"state/{index}/{key}"] = np.asarray(value)
     with atomic_file(path) as file:
         np.savez(file, **entries)  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item()
 
 
 def read_file(path: Path) -> dict[str, Any]:
@@ -100,7 +106,8 @@ def read_file(path: Path) -> dict[str, Any]:
         for name, value in entries.items():
             place, _, key = name.partition("/")
             if place == "hyper":
-                hyper[key] = tuple(value.tolist()) if value.ndim else value.item()
+                option = json.loads(str(value))
+                hyper[key] = tuple(option) if isinstance(option, list) else option
             elif place == "state":
                 index, _, key = key.partition("/")
                 states[int(index)][key] = value if value.ndim else value.item()

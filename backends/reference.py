@@ -20,7 +20,7 @@ from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Type
 from optdsl.language import float64
 from optdsl.language.inputs import drawn, inputs_by_shape
-from optdsl.language.operators import OPERATORS, REDUCTIONS
+from optdsl.language.operators import FAN_IN, OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import (
     Age,
     Apply,
@@ -150,7 +150,7 @@ def _group(reduction: Apply, element: int, height: int, width: int) -> object:
     """Elements of the same group are reduced to one value."""
     over = REDUCTIONS[reduction.op].over
     row = element // width
-    return {"cols": row, "rows": (row // height, element % width)}.get(over)
+    return {"cols": row, FAN_IN: row, "rows": (row // height, element % width)}.get(over)
 
 
 def _exactly_reduced(reduction: Apply, tensor: Tensors) -> Any:

@@ -99,6 +99,12 @@ CASES = [
         "adamg", po.AdamG, {},
         {"lr": 0.05, "betas": (0.5, 0.9, 0.8), "p": 0.5, "q": 0.4, "weight_decay": 0.1},
     ),
+    *same(
+        "adamp", po.AdamP, {"eps": 1e-30}, {"eps": 1e-30, "delta": 5.0, "weight_decay": 0.1},
+        {"eps": 1e-30, "lr": 0.05, "betas": (0.5, 0.9), "delta": 0.5, "wd_ratio": 0.3, "weight_decay": 0.1},
+        {"eps": 1e-30, "delta": 0.2, "nesterov": True, "weight_decay": 0.1},
+        note="the peer adds eps before the correction, which 1e-30 does not show",
+    ),
     *same("adamod", po.AdaMod, {}, {"betas": (0.5, 0.9, 0.8), "weight_decay": 0.1, "eps": 1e-3}),
     *same(
         "adapnm", without_root_eps(po.AdaPNM),

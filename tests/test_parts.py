@@ -59,6 +59,7 @@ BEFORE: dict[str, Map] = {
     "clip_by_global_norm(1.5, 1e-6)": torch_clip(torch.nn.utils.clip_grad_norm_, 1.5),
     "add_l2(0.3)": each(lambda g, p: g + 0.3 * p),
     "add_l1(0.3)": each(lambda g, p: g + 0.3 * np.sign(p)),
+    "centralize": each(lambda g, p: g - g.mean(1, keepdims=True) if g.ndim > 1 else g),
     "scale(-0.5)": each(lambda g, p: -0.5 * g),
 }
 

@@ -27,6 +27,7 @@ from optdsl.kernel.ir import Kernel, Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
 from optdsl.language.optimizer import Optimizer, Shape
+from optdsl.language.reductions import by_channel
 from optdsl.language.specialise import flag_settings, specialise
 from optdsl.language.stages import plan
 
@@ -132,6 +133,8 @@ class _Functions:
             *tuple_lines("reductions", [self._reduction(program, x, suffix) for x in program.reductions], 3),
             f"            update={self._kernel(program.update, suffix)},",
         ]
+        if by_channel(program.optimizer.lines):
+            lines.append("            by_channel=True,")
         if draws := draw_rows(program.optimizer, tuple(buffer.name for buffer in program.update.buffers)):
             lines += [*tuple_lines("draws", draws, 3), f"            seed={seed_column(program.optimizer)},"]
         if program.vectors:

@@ -21,6 +21,7 @@ from optdsl.language.optimizer import (
     State,
     references,
 )
+from optdsl.language.reductions import by_channel
 from optdsl.language.stages import Total
 from optdsl.runtime.layout import FIRST_GRADIENT, OPTAX_INPUTS
 
@@ -208,6 +209,8 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
             pair = _pair(vector.functions[place])
             lines.append(f'                Vector({pair}, {vector.scalar_count}, "{vector.per}"),')
         lines.append("            ),")
+    if by_channel(optimizer.lines):
+        lines.append("            by_channel=True,")
     if draws := draw_rows(optimizer, named):
         lines += tuple_lines("draws", draws, 3)
         lines.append(f"            seed={seed_column(optimizer)},")

@@ -34,7 +34,7 @@ from optdsl.kernel.walk import locals_in
 from optdsl.language import optimizer as meaning
 from optdsl.language.inputs import drawn
 from optdsl.language.matrices import COUNTS, in_stage
-from optdsl.language.operators import OPERATORS, REDUCTIONS, Reduction
+from optdsl.language.operators import FAN_IN, OPERATORS, REDUCTIONS, Reduction
 from optdsl.language.optimizer import Age, Assign, Role, Shape
 from optdsl.language.reductions import reductions_in
 
@@ -247,7 +247,11 @@ class Lowering(Naming):
             if row.spelled == "norm":
                 value = Op("sqrt", (value,), Type.F64)
             elif row.spelled == "mean":
-                value = Op("div", (value, Local(self.counts[row.over], Type.F64)), Type.F64)
+                value = Op(
+                    "div",
+                    (value, Local(self.counts[row.over], Type.F64)),
+                    Type.F64,
+                )
             self.known[name] = self._bound(value, near, expr.span, in_prologue=True).name
             self.scalar_names.add(self.known[name])
         return Local(self.known[name], Type.F64) if in_prologue else self._scalar(self.known[name])
@@ -282,7 +286,8 @@ class Lowering(Naming):
             if row.spelled == "norm":
                 value = Op("sqrt", (value,), compute)
             elif row.spelled == "mean":
-                value = Op("div", (value, self._scalar(self.counts[row.over])), compute)
+                count = self.counts["cols" if row.over == FAN_IN else row.over]
+                value = Op("div", (value, self._scalar(count)), compute)
             self.known[name] = self._bound(value, near, span, in_prologue=False).name
         return Local(self.known[name], compute)
 
@@ -330,6 +335,8 @@ class Lowering(Naming):
     ) -> Expr:
         x = self._lower(base, real, near, in_prologue=in_prologue)
         n = constant_of(exponent)
+        if n == 0:
+            return Const(Fraction(1), real)  # as IEEE has it, of NaN too
         if n is not None and abs(n) in {*_PRODUCTS, 1, _HALF}:
             magnitude = abs(n)
             if magnitude == _HALF:

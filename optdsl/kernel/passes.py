@@ -10,7 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from optdsl.backend import Program
-from optdsl.kernel.ir import Const, Expr, Kernel, Let, Load, Local, Loop, Op, Phase, Stmt, Type
+from optdsl.kernel.ir import Cast, Const, Expr, Kernel, Let, Load, Local, Loop, Op, Phase, Stmt, Type
 from optdsl.kernel.names import Namer
 from optdsl.kernel.verify import verify
 from optdsl.kernel.walk import children, locals_in, map_values, nodes, rebuilt, with_value
@@ -239,7 +239,10 @@ def _repeated(body: tuple[Stmt, ...]) -> set[Expr]:
 
 
 def _sharable(expr: Expr) -> bool:
-    return isinstance(expr, Op) and not any(isinstance(node, Load) for node in nodes(expr))
+    """Not a product that is summed: it is wider than what a phase may bind."""
+    if not isinstance(expr, Op) or any(isinstance(arg, Cast) for arg in expr.args):
+        return False
+    return not any(isinstance(node, Load) for node in nodes(expr))
 
 
 # --- copies --------------------------------------------------------------------------------------

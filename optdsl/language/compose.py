@@ -24,6 +24,7 @@ from optdsl.diagnostics import catalogue_parts as problem
 from optdsl.diagnostics.catalogue import NotYet
 from optdsl.language import syntax
 from optdsl.language.arguments import Find, Given, Meaning, Scheduled, read_arguments
+from optdsl.language.channels import refuse_mixed
 from optdsl.language.inherited import inherited
 from optdsl.language.inputs import SEED, draw_name, drawn
 from optdsl.language.objective import VALUE, Objective
@@ -163,7 +164,7 @@ class _Composing:
             self.report.add(problem.TooManyParts(span=span, name=name, limit=MAX_PARTS))
         if self.report.has_errors:
             return None
-        return replace(
+        whole = replace(
             core,
             name=self.composition.name,
             doc=header or self._text(),
@@ -180,6 +181,8 @@ class _Composing:
             parts=tuple(stage.name for stage, _ in self.stages),
             inherited=tuple(self.inherited),
         )
+        refuse_mixed(whole, self.report, _head(self.stages[-1][0]))
+        return whole
 
     def _taken_twice(self, stage: syntax.Stage) -> None:
         what = "a second part that takes the gradient elsewhere"

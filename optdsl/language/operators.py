@@ -151,11 +151,12 @@ INFIX: dict[str, Operator] = {row.infix: row for row in OPERATORS.values() if ro
 @dataclass(frozen=True)
 class Reduction:
     """Many values to one: `norm(x)` of a tensor, `norm(x over all)` of every parameter that is stepped,
-    `norm(x over cols)` along each row of a matrix, `norm(x over rows)` down each column.
+    `norm(x over cols)` along each row of a matrix, `norm(x over rows)` down each column,
+    `norm(x over fan_in)` along all dimensions but the first.
 
     It is made of a sum over the elements in float64 (`max`: of the largest of them): `norm` is the root of
     the sum of x*x, `mean` the sum through the number of elements. `of_one` is its value on a single
-    element, on which every witness of the checks is computed. `over`: "", "all", "rows" or "cols".
+    element, on which every witness of the checks is computed. `over`: "", "all", "rows", "cols" or "fan_in".
     """
 
     spelled: str  # what a spec calls it
@@ -176,7 +177,9 @@ class Reduction:
         return _SHAPES[self.over]
 
 
-_SHAPES = {"": Shape.TENSOR, "all": Shape.GLOBAL, "rows": Shape.COLS, "cols": Shape.ROWS}
+FAN_IN = "fan_in"
+"""What a tensor is reduced over that is a matrix by its first dimension: the others are its columns."""
+_SHAPES = {"": Shape.TENSOR, "all": Shape.GLOBAL, "rows": Shape.COLS, "cols": Shape.ROWS, FAN_IN: Shape.ROWS}
 
 
 def reduction_name(function: str, over: str | None) -> str:
@@ -189,7 +192,7 @@ _REDUCED: dict[str, tuple[int, tuple[str, ...], Callable[..., Any]]] = {
     "sum": (1, tuple(_SHAPES), lambda x: x),
     "mean": (1, tuple(_SHAPES), lambda x: x),
     "dot": (2, tuple(_SHAPES), lambda x, y: x * y),
-    "max": (1, ("rows", "cols"), lambda x: x),
+    "max": (1, ("rows", "cols", FAN_IN), lambda x: x),
 }
 REDUCTIONS: dict[str, Reduction] = {
     reduction_name(spelled, over): Reduction(spelled, over, arity, of_one)

@@ -7,11 +7,11 @@ second, and so on. The last pass, which writes, comes after all of them.
 from collections.abc import Iterable, Iterator
 
 from optdsl.language.matrices import in_stage
-from optdsl.language.operators import REDUCTIONS
+from optdsl.language.operators import FAN_IN, REDUCTIONS
 from optdsl.language.optimizer import Apply, Assign, Expr
 from optdsl.language.stages import Total, plan
 
-__all__ = ["Total", "is_reduction", "reductions_in", "totals"]
+__all__ = ["Total", "by_channel", "is_reduction", "reductions_in", "totals"]
 
 
 def is_reduction(expr: Expr) -> bool:
@@ -31,3 +31,10 @@ def reductions_in(expr: Expr) -> Iterator[Apply]:
 def totals(lines: Iterable[Assign]) -> list[Total]:
     """Every reduction once, in the order of the lines, with the passes that have to come before it."""
     return plan(lines).totals
+
+
+def by_channel(lines: Iterable[Assign]) -> Apply | None:
+    """A reduction over all dimensions but the first, if there is one."""
+    parts = (part for line in lines for part in (line.value, line.first) if part is not None)
+    found = (each for part in parts for each in reductions_in(part) if REDUCTIONS[each.op].over == FAN_IN)
+    return next(found, None)

@@ -11,6 +11,7 @@ from fractions import Fraction
 from optdsl.diagnostics import Label, Report, Span
 from optdsl.diagnostics import catalogue as problem
 from optdsl.language import declarations, syntax
+from optdsl.language.channels import refuse_mixed
 from optdsl.language.constants import check_constants
 from optdsl.language.expressions import SHAPE_WORDS, resolve_expr
 from optdsl.language.inputs import FIRST_GRADIENT, SEED, made
@@ -109,6 +110,7 @@ class _Definition:
             span=self.definition.name_span,
         )
         report_unused(optimizer, scope)
+        refuse_mixed(optimizer, self.report)
         return None if self.report.has_errors else optimizer
 
     def _statement(self, statement: syntax.Statement) -> None:

@@ -16,6 +16,7 @@ from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Ref, Role, Shape, Truth, references
 
 Key = tuple[str, Age]
+SUMS_IN_A_PASS = 8  # as `runtime.batch.MAX_SUMS`: what is more waits for the next
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ class _Planner:
         self.plan = Plan()
         self.known: dict[Key, When] = {}
         self.totals: dict[Apply, Total] = {}
+        self.sums: Counter[int] = Counter()  # of each pass
         self.values: dict[Key, Expr] = {}
         self.uses: Counter[Key] = Counter()
 
@@ -200,7 +202,12 @@ class _Planner:
                 whens = [self._read(arg) for arg in args]
                 passes = max((when.passes for when in whens), default=0)
                 if op in REDUCTIONS:
-                    self.totals.setdefault(expr, Total(expr, passes))
+                    if expr not in self.totals:
+                        while self.sums[passes] == SUMS_IN_A_PASS:
+                            passes += 1
+                        self.sums[passes] += 1
+                        self.totals[expr] = Total(expr, passes)
+                    passes = self.totals[expr].passes
                     return When(passes + 1, passes)
                 return When(passes, max((when.stage for when in whens), default=0))
             case _:

@@ -85,7 +85,7 @@ def _printed(before: str, found: str, rest: str, expected: set[str]) -> tuple[st
     """What a formula on paper would have here: what it is, and how it is typed."""
     if found == "|" and expected >= _EXPRESSION_STARTS - {"E", "IF", "TRUE", "FALSE"}:
         return "bars", "write `abs(x)` for each element, `norm(x)` for the length of a tensor"
-    if re.search(r",\s*over\s*$", before) and found in ("all", "rows", "cols"):
+    if re.search(r",\s*over\s*$", before) and found in ("all", "rows", "cols", "fan_in"):
         return "the scope of a reduction", f"write `over {found}` without a comma before it"
     if (found == ":" and re.search(r"\bif\b", before)) or (found == "if" and expected & _OPERATORS):
         return "a case", "write `if CONDITION then X else Y`"

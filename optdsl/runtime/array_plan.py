@@ -208,7 +208,7 @@ class ArrayPlan:
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
             vectors=variant.vectors_float32 if single else variant.vectors_float64,
             kept=variant.kept_float32 if single else variant.kept_float64,
-            dims=np.array([dims(self._arrays[i].shape) for i in indices], np.int64),
+            dims=np.array([dims(self._arrays[i].shape, variant.by_channel) for i in indices], np.int64),
             views=variant.views_of(single=single),
             addresses=addresses,
             sizes=np.array([self._arrays[i].size for i in indices], np.int64),

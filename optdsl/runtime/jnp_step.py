@@ -70,6 +70,7 @@ class JaxVariant:
     rank: int = 0
     draws: tuple[Draw, ...] = ()
     seed: int = 0
+    by_channel: bool = False
 
     def of_rank(self, dimensions: int) -> "JaxVariant":
         return self if self.below is None or dimensions >= self.rank else self.below
@@ -124,7 +125,8 @@ def stepped(leaves: Sequence[Leaf]) -> None:
     shapes = [[x.shape for x in leaf.arrays] for leaf in leaves]
     for leaf in leaves:
         if leaf.variant.lines:  # a vector is a matrix of one row
-            leaf.arrays = [x.reshape(1, -1) if x.ndim < 2 else x for x in leaf.arrays]
+            by_channel = leaf.variant.by_channel
+            leaf.arrays = [_as_matrices(x, by_channel=by_channel) for x in leaf.arrays]
             leaf.arrays += [None] * leaf.variant.lines
     _reduce(leaves)
     for leaf, own in zip(leaves, shapes, strict=True):
@@ -139,6 +141,12 @@ def stepped(leaves: Sequence[Leaf]) -> None:
         leaf.numbers = [jnp.asarray(x, old.dtype) for x, old in zip(numbers, leaf.numbers, strict=True)]
 
 
+def _as_matrices(x: Any, *, by_channel: bool) -> Any:
+    if x.ndim < 2:
+        return x.reshape(1, -1)
+    return x.reshape(dims(x.shape, by_channel)) if by_channel else x
+
+
 def viewed(leaf: Leaf, functions: Functions) -> Any:
     """A second view of the parameter."""
     ((value,), _), p = leaf.run(functions), leaf.arrays[0]
@@ -151,7 +159,7 @@ def _reduce(leaves: Sequence[Leaf]) -> None:
     first = []  # of the columns of totals
     for leaf in leaves:
         variant, shape = leaf.variant, leaf.arrays[0].shape
-        counts = (leaf.arrays[0].size, elements, *(dims(shape) if variant.lines else ()))
+        counts = (leaf.arrays[0].size, elements, *(dims(shape, variant.by_channel) if variant.lines else ()))
         first.append(len(leaf.row) + len(counts))
         if variant.reductions:
             leaf.row = [*leaf.row, *counts, *([0.0] * len(variant.totals))]

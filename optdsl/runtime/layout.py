@@ -7,6 +7,7 @@ Nothing is checked here: the compiler has done that.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -109,8 +110,13 @@ class State:
         return (*parameter[:-2], *sides[self.per]) if self.per in sides else parameter
 
 
-def dims(parameter: tuple[int, ...]) -> tuple[int, int]:
-    """The rows and columns of the matrices of a parameter; a vector is a matrix of one row."""
+def dims(parameter: tuple[int, ...], by_channel: bool = False) -> tuple[int, int]:
+    """The rows and columns of the matrices of a parameter; a vector is a matrix of one row.
+
+    `by_channel`: it is one matrix, whose rows are its first dimension.
+    """
+    if by_channel and len(parameter) > 1:
+        return parameter[0], prod(parameter[1:])
     rows, columns = (1, 1, *parameter)[-2:]
     return rows, columns
 
@@ -233,6 +239,7 @@ class Variant:
     vectors_...        what writes the states with one value for each row or column
     draws              what is drawn before a step; tensors have to be contiguous
     seed               the column of the seed, where anything is drawn
+    by_channel         tensors are matrices by their first dimension
     below              the variant for tensors of fewer dimensions than `rank`; None: there is one for all
     """
 
@@ -258,6 +265,7 @@ class Variant:
     views: tuple[View, ...] = ()
     draws: tuple[Draw, ...] = ()
     seed: int = 0
+    by_channel: bool = False
 
     def of_rank(self, dimensions: int) -> "Variant":
         """The variant for a tensor of so many dimensions."""

@@ -93,11 +93,11 @@ NEXT: Table = {
     "ASAM": "sgd(momentum = 0.9) | sam(rho = 0.5, adaptive = true)", "ADOPT": "adopt",
     "AdEMAMix": "ademamix", "MARS": "mars", "LaProp": "laprop", "SOAP": _matrix("soap"),
     "Shampoo": _matrix("shampoo"), "CAME": "came",
-    "AdamP": ("", "projects each output channel, and reductions know rows and columns"),
+    "AdamP": "adamp",
     "FTRL": "ftrl", "MADGRAD": "madgrad", "AdaHessian": "adahessian", "cautious": "adamw | cautious",
     "cautious AdamW": "cautious_adamw", "AdamC": "adamc",
-    "gradient centralization": ("", "the mean of each output channel, and reductions know rows and columns"),
-    "Ranger": ("radam | lookahead(6, 0.5)", "without gradient centralization"),
+    "gradient centralization": "centralize | sgd",
+    "Ranger": "centralize | radam(beta1 = 0.95) | lookahead(6, 0.5)",
     "SGLD": "sgld", "extragradient": "extragradient",
 }  # fmt: skip
 

@@ -146,6 +146,14 @@ def regression(cls: Any, given: dict[str, Any], makers: Iterable[Any]) -> tuple[
     return first, closure().item()
 
 
+@pytest.mark.parametrize("given", [{}, {"momentum": 0.9, "dampening": 0.5}])
+def test_nesterov_needs_momentum(given: dict[str, Any]) -> None:
+    classes: tuple[Any, ...] = (torch.optim.SGD, load("sgd"))
+    for cls in classes:
+        with pytest.raises(ValueError, match="Nesterov momentum requires a momentum and zero dampening"):
+            cls([nn.Parameter(torch.ones(1))], nesterov=True, **given)
+
+
 REFUSED = [
     pytest.param(info, error, id=f"{name_of(info)}-{error.optimizer_error_input.desc}")
     for info in INFOS

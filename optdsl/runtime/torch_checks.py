@@ -59,7 +59,7 @@ def check_parameter(p: Tensor, what: str, *, by_rows: str = "") -> None:
         )
     if p.is_complex() and by_rows:
         raise RuntimeError(
-            f"{by_rows} does not support complex parameters, for it goes by rows and columns: {what} is one; "
+            f"{by_rows} does not support complex parameters, and {what} is one; "
             "optimize torch.view_as_real of it"
         )
     if p.is_conj():

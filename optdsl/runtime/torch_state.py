@@ -61,13 +61,16 @@ def carried_options(layout: Layout) -> dict[str, Any]:
 
 
 def check_torch_options(name: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    """Raises `TypeError` for an option that nobody knows, and `RuntimeError` for two that exclude each other.
+    """Raises `TypeError` for an option that nobody knows, `RuntimeError` or `ValueError` for some together.
 
     Messages are Python's and torch's own.
     """
     for key in options:
         if key not in known:
             raise TypeError(f"{name}.__init__() got an unexpected keyword argument {key!r}")
+    plain = not options.get("momentum") or options.get("dampening")
+    if name == "SGD" and options.get("nesterov") and plain:
+        raise ValueError("Nesterov momentum requires a momentum and zero dampening")
     if options.get("fused"):
         if options.get("differentiable"):
             raise RuntimeError("`fused` does not support `differentiable`")

@@ -54,7 +54,12 @@ class Subject:
 
     @property
     def by_rows(self) -> bool:
-        return any(variant.below is not None or variant.reduced for variant in self.variants)
+        return any(variant.below is not None or variant.by_rows for variant in self.variants)
+
+    @property
+    def draws(self) -> bool:
+        """Whether a step draws random numbers: they depend on which parameter it is, and which element."""
+        return any(variant.draws for variant in self.variants)
 
     @property
     def needs_closure(self) -> bool:

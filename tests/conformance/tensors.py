@@ -42,7 +42,7 @@ def takes_complex_numbers(s: Subject) -> str | None:
         opt = s.make(ps)
         with Frozen(opt, ps), pytest.raises(RuntimeError, match=f"{s} does not support complex"):
             train(s, opt, ps, 0, 1)
-        return "it goes by rows and columns (or by rank), which pairs would change: it refuses"
+        return "what it does depends on rows, columns, rank or place, which pairs would change: it refuses"
     qs = [nn.Parameter(torch.view_as_real(p.detach()).clone()) for p in ps]
     a, b = s.make(ps), s.make(qs)
     theirs = torch_twin(s, ps)

@@ -149,7 +149,7 @@ def scales_in_the_kernel(s: Subject) -> str | None:
     if s.layout.inputs:
         assert not opt._step_supports_amp_scaling
         _with_scaler(s, fused=True)
-        what = " and ".join(s.inputs) or "two gradients"
+        what = " and ".join(s.inputs) or ("random numbers" if s.draws else "two gradients")
         return f"it reads {what}, so that the scaler divides before the step"
     assert opt._step_supports_amp_scaling
     _with_scaler(s, fused=True)

@@ -74,9 +74,10 @@ TOLERANCES = {
 SHAPES = [(10, 5), (5,), ()]
 
 
-def weights(dtype: torch.dtype) -> list[nn.Parameter]:
+def weights(dtype: torch.dtype, info: Any) -> list[nn.Parameter]:
     generator = torch.Generator().manual_seed(0)
-    return [nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype)) for shape in SHAPES]
+    shapes = [shape for shape in SHAPES if len(shape) == 2 or name_of(info) != "Muon"]  # it takes matrices
+    return [nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype)) for shape in shapes]
 
 
 def options(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +102,11 @@ def test_steps_as_torch_does(info: Any, kwargs: dict[str, Any]) -> None:
             theirs["fused"] = False  # torch 2.13 leaves nearly all elements as they are (pytorch #191763)
         if dtype == torch.float16 and "eps" in ours(info).layout.lengths and name_of(info) != "Adafactor":
             given["eps"] = theirs["eps"] = 0.1  # in float16 torch's own 1e-8 is 0
-        ps, qs = weights(dtype), weights(dtype)
+        if name_of(info) == "Muon":  # torch multiplies matrices in bfloat16; test_against_torch looks closer
+            if dtype.itemsize == 2:
+                continue
+            rtol, atol = 0.0, 0.25 * float(given.get("lr", 1e-3))
+        ps, qs = weights(dtype, info), weights(dtype, info)
         a, b = ours(info)(ps, **given), info.optim_cls(qs, **theirs)
         generator = torch.Generator().manual_seed(1)
         for _ in range(5):
@@ -128,7 +133,7 @@ def regression(cls: Any, given: dict[str, Any], makers: Iterable[Any]) -> tuple[
     weight = nn.Parameter(torch.randn(10, 5, generator=torch.Generator().manual_seed(0)))
     bias = nn.Parameter(torch.randn(10, generator=torch.Generator().manual_seed(1)))
     x = torch.randn(5, generator=torch.Generator().manual_seed(2))
-    opt = cls([weight, bias], **given)
+    opt = cls([weight] if cls.__name__ == "Muon" else [weight, bias], **given)
     schedules = [make(opt) for make in makers]
 
     def closure() -> Tensor:

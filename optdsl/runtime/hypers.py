@@ -23,6 +23,7 @@ _OF_CLASS = {
     ("Adafactor", "eps", 1): "epsilon2 should be >= 0 but is: {0}",
     ("Adafactor", "d", None): "Clipping threshold d should be >= 1 but is: {0}",
     ("Adafactor", "weight_decay", None): "weight_decay should be >= 0 but is: {0}",
+    ("Muon", "adjust_lr_fn", None): "Adjust learning rate function {0} is not supported",
     ("Rprop", "etas", 0): "Invalid eta values: {1[0]}, {1[1]}",
     ("Rprop", "etas", 1): "Invalid eta values: {1[0]}, {1[1]}",
 }
@@ -66,7 +67,7 @@ def read_variant(layout: Layout, group: Mapping[str, Any]) -> Variant:
     for flag in layout.flags:
         raw = group[flag.option]
         if flag.option in layout.words:
-            values.append(_chosen(raw, flag, layout.words[flag.option]))
+            values.append(_chosen(raw, flag, layout.words[flag.option], layout.name))
             continue
         if raw is not True and raw is not False and raw not in (0, 1):
             raise ValueError(f"Invalid {flag.option} value: {raw} (must be True or False)")
@@ -74,13 +75,14 @@ def read_variant(layout: Layout, group: Mapping[str, Any]) -> Variant:
     return layout.variants[tuple(values)]
 
 
-def _chosen(raw: Any, flag: Flag, words: tuple[Flag, ...]) -> bool:
+def _chosen(raw: Any, flag: Flag, words: tuple[Flag, ...], name: str) -> bool:
     """Whether the option is this word."""
     if raw is None:
         return flag.default
     known = [each.name for each in words]
     if raw not in known:
-        raise ValueError(f"Invalid {flag.option} value: {raw} (must be one of {', '.join(known)}, or None)")
+        own = _OF_CLASS.get((name, flag.option, None), "Invalid {1} value: {0}").format(raw, flag.option)
+        raise ValueError(f"{own} (must be one of {', '.join(known)}, or None)")
     return bool(raw == flag.name)
 
 

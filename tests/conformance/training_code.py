@@ -64,6 +64,8 @@ class _Scheduled(torch.optim.Optimizer):
 @obligation
 def follows_schedulers(s: Subject) -> str | None:
     """every class of `torch.optim.lr_scheduler`: its rates and momenta are torch's, and are used"""
+    if not s.has_rate:
+        return "it has no lr"
     reason = None
     assert schedulers(s.make(parameters())).keys() == every_scheduler()
     for name in every_scheduler():
@@ -100,8 +102,10 @@ def _hyper(s: Subject, name: str) -> Hyper:
 
 
 @obligation
-def resumes_a_schedule(s: Subject) -> None:
+def resumes_a_schedule(s: Subject) -> str | None:
     """optimizer and scheduler, loaded together, go on with the same bits"""
+    if not s.has_rate:
+        return "it has no lr"
     ps, qs = parameters(), parameters()
     a, b = s.make(ps, lr=0.02), s.make(qs, lr=0.02)
     one, two = (schedulers(x)["OneCycleLR"](x) for x in (a, b))
@@ -118,6 +122,7 @@ def resumes_a_schedule(s: Subject) -> None:
             s.give(b, gradients(ps, step))
             two.step()
     same(ps, qs)
+    return None
 
 
 def _scaler(scale: float) -> torch.amp.GradScaler:

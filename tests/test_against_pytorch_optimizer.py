@@ -6,6 +6,7 @@ refuted in `tests/bugs`.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,7 @@ from pytorch_optimizer.base.optimizer import BaseOptimizer
 import optdsl
 from tests.support import parity, peers
 from tests.support.programs import meaning
-from tests.support.race import Case, Stepper, Transcribed, differences
+from tests.support.race import MATRICES, Case, Stepper, Transcribed, differences
 
 NAME = "pytorch_optimizer 4.1.0"
 BOUND = {
@@ -259,6 +260,15 @@ CASES += [
         theirs={"lr": 0.01, "l1": 0.3, "l2": 0.1},
     ),
 ]
+
+
+CASES += [
+    replace(case, shapes=MATRICES)
+    for case in same(
+        "shampoo", po.Shampoo, {}, {"lr": 0.1, "matrix_eps": 0.1, "weight_decay": 0.1},
+        note="of vectors and matrices: tensors of more dimensions are batches of matrices here",
+    )
+]  # fmt: skip
 
 
 def rows() -> Iterator[parity.Row]:

@@ -34,6 +34,8 @@ BY_HAND = [
     ("nesterov", {}, 4, 0, "elementwise", [8, 12, 8, 20]),
     # g and m read, the direction laid out in float64; then theta, g, m and a float64 result, theta and m.
     ("muon", {}, 4, 0, "matrix", [16, 28]),
+    # theta and g read, the decayed gradient laid out; then theta and a result read, theta written.
+    ("shampoo", {}, 0, 0, "matrix", [16, 16]),
 ]
 
 

@@ -18,6 +18,8 @@ import optdsl
 from tests.support import parity
 
 SHAPES = ((), (7,), (5, 3), (2, 3, 4), (2, 3, 2, 3))
+MATRICES = ((7,), (5, 3), (3, 5), (4, 4), (1, 4))
+"""For what the peer does to tensors of more dimensions in another way, or not at all."""
 STEPS = 200
 COMPARED = frozenset((1, 2, 3, 5, 6, 10, 20, 50, 100, 150, STEPS))
 PRECISIONS = (torch.float64, torch.float32)
@@ -44,6 +46,7 @@ class Case:
     theirs: Options = field(default_factory=dict)
     note: str = ""
     schedule: bool = False  # whether lr falls during the run
+    shapes: tuple[tuple[int, ...], ...] = SHAPES
 
     def row(self, apart: float) -> parity.Row:
         return parity.Row(self.spec, self.peer, parity.told(self.ours), apart, self.note)
@@ -69,14 +72,14 @@ class Difference:
         return self.case.peer
 
 
-def tensors(dtype: torch.dtype) -> list[Tensor]:
+def tensors(dtype: torch.dtype, shapes: tuple[tuple[int, ...], ...] = SHAPES) -> list[Tensor]:
     """Every rank; numbers that float32 has, away from zero: where a decay ends, only signs are left."""
     random = torch.Generator().manual_seed(0)
-    drawn = [torch.randn(shape, generator=random) for shape in SHAPES]
+    drawn = [torch.randn(shape, generator=random) for shape in shapes]
     return [(value + value.sign() * 2).to(dtype).requires_grad_() for value in drawn]
 
 
-def gradients() -> Iterator[list[Tensor]]:
+def gradients(shapes: tuple[tuple[int, ...], ...] = SHAPES) -> Iterator[list[Tensor]]:
     """Sizes over four decades; a tenth is exactly zero, at step 1 too, where most rules would be 0/0."""
     random = torch.Generator().manual_seed(1)
 
@@ -86,21 +89,21 @@ def gradients() -> Iterator[list[Tensor]]:
         value[torch.rand(shape, generator=random) < 0.1] = 0
         return value
 
-    return ([gradient(shape) for shape in SHAPES] for _ in range(STEPS))
+    return ([gradient(shape) for shape in shapes] for _ in range(STEPS))
 
 
 def differences(case: Case) -> Iterator[Difference]:
     """One run of the peer, next to one of ours for each precision."""
-    expected = tensors(torch.float64)
+    expected = tensors(torch.float64, case.shapes)
     peer = case.make(expected, **case.theirs)
-    found = {dtype: tensors(dtype) for dtype in PRECISIONS}
+    found = {dtype: tensors(dtype, case.shapes) for dtype in PRECISIONS}
     ours = {
         dtype: optdsl.torch.load(case.spec)(parameters, **case.ours) for dtype, parameters in found.items()
     }
     rates = {id(each): each.param_groups[0]["lr"] for each in (peer, *ours.values())}
     largest = dict.fromkeys(PRECISIONS, 0.0)
     names: frozenset[str] = frozenset()
-    for t, values in enumerate(gradients(), start=1):
+    for t, values in enumerate(gradients(case.shapes), start=1):
         for each in (peer, *ours.values()):
             for p, value in zip(each.param_groups[0]["params"], values, strict=True):
                 p.grad = value.to(p.dtype).clone()  # some peers change it

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_optimizer as po
 import torch
@@ -268,6 +269,51 @@ CASES += [
         "shampoo", po.Shampoo, {}, {"lr": 0.1, "matrix_eps": 0.1, "weight_decay": 0.1},
         note="of vectors and matrices: tensors of more dimensions are batches of matrices here",
     )
+]  # fmt: skip
+
+
+def soap(x: Any, g: Any, state: dict[str, Any], t: int, **options: Any) -> Any:
+    """Algorithm 3 of the paper, with a first step that only takes bases, and Adam's corrections."""
+    (beta1, beta2), lr, eps = options["betas"], options["lr"], options["eps"]
+    rows, columns = g @ g.T, g.T @ g
+    if t == 1:
+        state |= {"m": 0 * g, "v": 0 * g, "l": 0.5 * rows, "r": 0.5 * columns}
+        state["p"], state["q"] = np.linalg.eigh(state["l"])[1], np.linalg.eigh(state["r"])[1]
+        return x
+    p, q = state["p"], state["q"]
+    state["m"] = beta1 * state["m"] + (1 - beta1) * g
+    state["v"] = beta2 * state["v"] + (1 - beta2) * (p.T @ g @ q) ** 2
+    m, v = state["m"] / (1 - beta1 ** (t - 1)), state["v"] / (1 - beta2 ** (t - 1))
+    # eps is added before the correction
+    n = p @ ((p.T @ m @ q) / (np.sqrt(v) + eps / np.sqrt(1 - beta2 ** (t - 1)))) @ q.T
+    state["l"], state["r"] = 0.5 * (state["l"] + rows), 0.5 * (state["r"] + columns)
+    if (t - 1) % options["every"] == 0:
+        state["p"], state["q"] = np.linalg.qr(state["l"] @ p)[0], np.linalg.qr(state["r"] @ q)[0]
+    return (1 - lr * options["weight_decay"]) * (x - lr * n)
+
+
+def from_largest(x: Any, g: Any, state: dict[str, Any], t: int, **options: Any) -> Any:
+    """`soap` with bases that begin with the largest eigenvalue, as the authors have them."""
+    found = soap(x, g, state, t, **options)
+    if t == 1:
+        state["p"], state["q"] = state["p"][:, ::-1], state["q"][:, ::-1]
+    return found
+
+
+_SOAP = {"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-3, "weight_decay": 0.1}
+CASES += [
+    replace(case, shapes=((7,), (4, 4), (3, 3)))  # others have no eigenvectors of their own for zero
+    for case in same(
+        "soap", po.SOAP, {"precondition_frequency": 1000}, {**_SOAP, "precondition_frequency": 1000},
+        note="of square matrices, with one basis for all steps: the peer sorts columns before a new one",
+    )
+]  # fmt: skip
+CASES += [
+    Case(
+        "soap", "Algorithm 3 (transcribed)", partial(Transcribed, from_largest),
+        {**_SOAP, "shampoo_beta": 0.5, "precondition_frequency": 3}, {**_SOAP, "every": 3},
+        shapes=MATRICES[1:],
+    ),
 ]  # fmt: skip
 
 

@@ -15,7 +15,9 @@ from optdsl.emit.optax_module import not_for_optax
 from optdsl.kernel.ir import Kernel, Loop, Op, Type
 from optdsl.kernel.walk import nodes
 from optdsl.language.inputs import inputs_by_shape
-from optdsl.language.optimizer import Shape
+from optdsl.language.optimizer import Optimizer, Role, Shape
+from optdsl.language.printer import print_expr
+from optdsl.language.unparse import as_syntax
 from optdsl.runtime.launch import CHUNK
 from tests.support import programs
 from tests.support.programs import Data, Setting, label
@@ -55,6 +57,8 @@ def test_backends_agree_with_the_reference(setting: Setting, backend: str, mode:
     optimizer = program.optimizer
     if backend == "jnp" and not_for_optax(programs.meaning(setting[0])):
         pytest.skip("refused with OD801, as docs/language.md says")
+    if setting[0] == "soap" and mode == "fast":
+        pytest.skip("what is zero in another basis is what float32 has rounded there, divided by eps")
     sizes = FEW.get(backend, SMALL if any(program.stages) else SIZES)
     data = programs.initial_data(optimizer, sizes, storage, rows=2)
     expected = data.copy()
@@ -133,11 +137,22 @@ def _check_matrices(
     }
     for name, exact in exactly(optimizer, hypers, t, {**numbers, **arrays}).items():
         found = data.arrays[0][name].ravel()
+        if t == 1 and name in _up_to_signs(optimizer):
+            found, exact = np.abs(found), np.abs(exact)
         for i, (x, wanted) in enumerate(zip(found.tolist(), exact.ravel().tolist(), strict=True)):
             unit = float(np.spacing(np.float32(abs(float(wanted)))))
             with mpmath.workprec(200):
                 assert abs(mpmath.mpf(x) - wanted) <= 0.51 * unit, (t, i, name)
     data.arrays[0]["g"][:] = np.random.default_rng(t).standard_normal(60).astype(np.float32)
+
+
+def _up_to_signs(optimizer: Optimizer) -> set[str]:
+    """States that begin as eigenvectors, of which nobody knows which way they point."""
+    return {
+        line.target.name
+        for line in optimizer.lines
+        if line.target.role is Role.STATE and "eigenvectors" in print_expr(as_syntax(line.value))
+    }
 
 
 SPECIAL = [

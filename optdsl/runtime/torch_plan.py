@@ -97,7 +97,7 @@ class Plan:
                 step = variant.of_rank(p.dim())
                 share, here = shards.check_shards(p, step, what), shards.local(p)
                 model = shards.model_of(p, step)
-                by_rows = layout.name if variant.below is not None or chosen.by_rows else ""
+                by_rows = layout.name if variant.below is not None or chosen.reduced else ""
                 check_parameter(here, what, by_rows=by_rows)
                 if not moves:
                     check_gradient(g, here, what)

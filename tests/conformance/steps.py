@@ -144,7 +144,7 @@ def skips_what_has_no_gradient(s: Subject) -> None:
         s.give(b, [gs[0], gs[2]])
     assert torch.equal(ps[1].detach(), before)
     assert ps[1] not in a.state
-    if not s.draws:
+    if not s.draws:  # which depends on the place among all parameters
         same([ps[0], ps[2]], [qs[0], qs[2]])
     with Frozen(a, ps, written=s.needs_closure):
         s.give(a, [None, None, None])

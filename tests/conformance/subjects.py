@@ -49,8 +49,13 @@ class Subject:
 
     @property
     def couples(self) -> bool:
-        """Whether something is summed over all parameters, so that they cannot be stepped one by one."""
-        return any(each.keys_over_all for variant in self.variants for each in variant.reductions_float32)
+        """Whether something is summed over all parameters, or drawn by their places: each has to be there."""
+        summed = (each for variant in self.variants for each in variant.reductions_float32)
+        return self.draws or any(each.keys_over_all for each in summed)
+
+    @property
+    def draws(self) -> bool:
+        return any(variant.draws for variant in self.variants)
 
     @property
     def by_rows(self) -> bool:

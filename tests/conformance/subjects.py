@@ -54,10 +54,6 @@ class Subject:
         return self.draws or any(each.keys_over_all for each in summed)
 
     @property
-    def draws(self) -> bool:
-        return any(variant.draws for variant in self.variants)
-
-    @property
     def by_rows(self) -> bool:
         return any(variant.below is not None or variant.by_rows for variant in self.variants)
 

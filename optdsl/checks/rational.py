@@ -7,6 +7,7 @@ budget raises `BudgetError`, which every check turns into 'unknown'.
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
+from typing import Any
 
 from flint import Ordering, fmpq, fmpq_mpoly, fmpq_mpoly_ctx
 
@@ -132,10 +133,8 @@ class Rational:
 
     def factors(self) -> tuple[Fraction, list[tuple[Poly, int]]]:
         """The constant, and irreducible polynomials with their powers (negative below the line)."""
-        top, tops = self.num.factor()
-        bottom, bottoms = self.den.factor()
-        found = [(p, int(k)) for p, k in tops] + [(p, -int(k)) for p, k in bottoms]
-        return as_fraction(fmpq(top)) / as_fraction(fmpq(bottom)), found
+        (top, tops), (bottom, bottoms) = _factors(self.num), _factors(self.den)
+        return top / bottom, [*tops, *((p, -k) for p, k in bottoms)]
 
     def generators(self) -> set[int]:
         return {*used(self.num), *used(self.den)}
@@ -147,6 +146,22 @@ class Rational:
     def substituted(self, index: int, value: "Rational") -> "Rational":
         """With a generator replaced."""
         return _in(self.num, index, value) / _in(self.den, index, value)
+
+
+_KNOWN: dict[tuple[Any, ...], tuple[Fraction, list[tuple[Poly, int]]]] = {}
+"""The same few polynomials are asked for in every case; there is one context for all of them."""
+MAX_KNOWN = 20_000
+
+
+def _factors(poly: Poly) -> tuple[Fraction, list[tuple[Poly, int]]]:
+    key = (*poly.monoms(), *poly.coeffs())
+    found = _KNOWN.get(key)
+    if found is None:
+        if len(_KNOWN) >= MAX_KNOWN:
+            _KNOWN.clear()
+        constant, factors = poly.factor()
+        found = _KNOWN[key] = as_fraction(fmpq(constant)), [(each, int(power)) for each, power in factors]
+    return found
 
 
 def _in(poly: Poly, index: int, value: Rational) -> Rational:

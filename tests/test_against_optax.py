@@ -173,7 +173,7 @@ def test_momo_of_optax_decays_beside_its_model() -> None:
 # Factors of the two largest dimensions, random numbers, factorisations, a rule around any other.
 NOT_YET = {
     *("adafactor lbfgs noisy_sgd".split()),
-    *("dpsgd galore muon schedule_free".split()),
+    *("dpsgd galore schedule_free".split()),
 }
 
 

@@ -177,11 +177,13 @@ def given(grads: list[Array], _: list[Array]) -> list[Array]:
 def test_parts_that_change_nothing_change_nothing(name: str) -> None:
     """Before and after every optimizer: the numbers are its own."""
     results = []
+    first = SIZES.index((4, 5)) if name == "muon" else 0  # which takes nothing but matrices
     for text in (name, f"scale(1) | {name} | scale(1) | lookahead(1, 1)"):
-        params = start()
+        params = start()[first:]
         opt = arrays(text)(params)
         moves = any(variant.query for variant in opt.layout.variants.values())
-        for grads in gradients(5):
+        for every in gradients(5):
+            grads = every[first:]
             inputs = {"loss": 2.0, "hvp": [g * g for g in grads]}
             asked = {each.name: inputs[each.name] for each in opt.layout.inputs if each.name in inputs}
             opt.step(partial(given, grads) if moves else grads, **asked)

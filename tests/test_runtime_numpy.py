@@ -28,7 +28,7 @@ def arrays(dtype: Any, seed: int = 0) -> list[Array]:
     ("ours", "theirs", "options"),
     [
         (ArrayAdam, Adam, {"amsgrad": True, "weight_decay": 0.1}),
-        (ArraySGD, SGD, {"nesterov": True, "maximize": True}),
+        (ArraySGD, SGD, {"momentum": 0.9, "nesterov": True, "maximize": True}),
         (ArrayNadam, Nadam, {}),
     ],
 )

@@ -1,8 +1,7 @@
 """Syntax to meaning of an optimizer: names, times, kinds, shapes.
 
 In: a `syntax.Definition`, perhaps with lines left out that did not parse. Out: an `Optimizer` in which every
-name is known, or None; all that is wrong goes to the `Report`. A whole file is read in `definitions`.
-Not done here: nothing is folded or simplified, no flag is chosen, and no claim is looked into.
+name is known, or None; all that is wrong goes to the `Report`. Not done: folding, choosing flags, claims.
 """
 
 from dataclasses import replace

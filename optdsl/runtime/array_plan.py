@@ -222,7 +222,8 @@ class ArrayPlan:
 
     def _worked_on(self, array: Array, index: int) -> Array:
         """`array` with its axes in storage order if that is contiguous, or a contiguous copy."""
-        view = array.transpose(self._order[index])
+        order = self._order[index]
+        view = array.transpose(order) if len(order) == array.ndim else array  # a matrix of its own
         if view.flags.c_contiguous and view.flags.aligned:
             return view
         copy = np.empty_like(view, order="C")

@@ -4,12 +4,12 @@
 #
 # precision: accurate (computes in float64, stores in the parameter's type)
 #
-#   # Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024: Schedule-Free
-#   # SGD, with the weights lr^2 of its Algorithm 1, as in the authors' code (SGDScheduleFree, weight_lr_power
-#   # = 2).
+#   # Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024:
+#   # Schedule-Free SGD, with the weights lr^2 of its Algorithm 1, as in the authors' code (SGDScheduleFree,
+#   # weight_lr_power = 2).
 #   #
 #   # theta is y, where gradients are taken; z is the base sequence and x, the output, their average: models are
-#   # evaluated at x, so use `opt.eval()` before, and `opt.train()` after. Of x, y and z one is made of the others.
+#   # evaluated at x, so use `opt.eval()` before, and `opt.train()` after. Of x, y and z one is made of the rest.
 #   # optax.contrib.schedule_free_sgd is the same without warm-up; with it, its z steps lag behind by one.
 #   optimizer ScheduleFreeSGD
 #
@@ -239,9 +239,9 @@ LAYOUT = Layout(
 
 
 class ScheduleFreeSGD(ArrayOptimizer):
-    """Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024: Schedule-Free
-    SGD, with the weights lr^2 of its Algorithm 1, as in the authors' code (SGDScheduleFree, weight_lr_power
-    = 2).
+    """Defazio, Yang, Mehta, Mishchenko, Khaled & Cutkosky, "The Road Less Scheduled", NeurIPS 2024:
+    Schedule-Free SGD, with the weights lr^2 of its Algorithm 1, as in the authors' code (SGDScheduleFree,
+    weight_lr_power = 2).
 
     params is an array, or a list or dict of arrays, float32 or float64; they change in place.
 

@@ -55,7 +55,7 @@ class Subject:
 
     @property
     def by_rows(self) -> bool:
-        return any(variant.below is not None or variant.by_rows for variant in self.variants)
+        return any(variant.below is not None or variant.reduced for variant in self.variants)
 
     @property
     def draws(self) -> bool:

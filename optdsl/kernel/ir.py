@@ -32,14 +32,20 @@ class Type(StrEnum):
     BOOL = "bool"
 
 
+MODES = ("accurate", "fast", "fma", "strict")
+
+
 @dataclass(frozen=True)
 class Precision:
     """How numbers are kept and how they are computed; stated in generated code.
 
-    `accurate` computes in float64 and stores in `storage`; `fast` computes in `storage`.
+    `accurate` computes in float64 and stores in `storage`; the others compute in `storage`. `strict` rounds
+    every operation of the spec; `fma` multiplies by reciprocals of scalars and does not round a product
+    before something is added to it: both say what the bits are. `fast` does as `fma`, or rounds the product,
+    as the backend likes.
     """
 
-    mode: str  # "accurate" or "fast"
+    mode: str  # one of MODES
     storage: Type
 
     @property

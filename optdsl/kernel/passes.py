@@ -148,12 +148,15 @@ def reciprocals(kernel: Kernel) -> Kernel:
     """Division of an element by a scalar becomes multiplication by the scalar's reciprocal.
 
     Only where that cannot be seen: when the compute type is wider than the storage, the second rounding
-    of `x * (1/s)` is some 2**-29 of what the store rounds away; and in the fast mode, which promises
-    nothing about the last bit. With float64 storage in the accurate mode, divisions stay divisions.
-    A division takes four to eight times as long, and is what keeps a kernel from the speed of memory.
+    of `x * (1/s)` is some 2**-29 of what the store rounds away; and in the modes fast and fma, which promise
+    nothing about how near the last bit is. With float64 storage in the accurate mode, divisions stay
+    divisions. A division takes four to eight times as long, and is what keeps a kernel from the speed of
+    memory.
     """
     precision = kernel.precision
-    if precision.mode == "accurate" and precision.compute is precision.storage:
+    if precision.mode == "strict" or (
+        precision.mode == "accurate" and precision.compute is precision.storage
+    ):
         return kernel
     scalars = set(kernel.scalars)
     namer = Namer(_names(kernel))

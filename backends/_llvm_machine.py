@@ -1,0 +1,155 @@
+"""What a phase runs on in LLVM: vectors of a function, at an index into the buffers of one tensor."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from optdsl.kernel.ir import Buffer, Kernel, Type
+from optdsl.runtime.batch import MAX_BUFFERS
+
+from ._lanes import Lane, Sort
+from ._llvm_text import Function, LlvmMaker
+from ._portable_math import FUNCTIONS, fma_by_double
+
+BITS = {Type.F32: 32, Type.F64: 64}
+BYTES = {Type.F32: 4, Type.F64: 8}
+ELEMENT = {Type.F32: "float", Type.F64: "double", Type.BOOL: "i1"}
+
+
+@dataclass(frozen=True)
+class Space:
+    """How memory is reached: the type of a pointer, and what is said of every access."""
+
+    pointer: str = "ptr"
+    align_vectors: bool = False  # vectors lie at multiples of their size
+
+
+class LlvmMachine:
+    """`lanes` elements from `index` on (set before each run). Pointers and scalars are values of the
+    function.
+
+    Writes what is summed to `scratch` at `offset`, as float64; of each sum at a distance of `block` numbers.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        lanes: int,
+        pointers: Mapping[str, str],
+        scalars: Mapping[str, str],
+        numbers: Mapping[str, int],
+        *,
+        space: Space,
+        has_fma: bool,
+        scratch: str = "",
+        scratch_pointer: str = "ptr",
+        block: int = 0,
+    ) -> None:
+        self.function = function
+        self.lanes = lanes
+        self.pointers = pointers
+        self.numbers = numbers
+        self.space = space
+        self.has_fma = has_fma
+        self.scratch, self.scratch_pointer, self.block = scratch, scratch_pointer, block
+        self.index = self.offset = ""
+        self.makers = {type_: LlvmMaker(function, bits, lanes) for type_, bits in BITS.items()}
+        self.spread = {name: self._spread(value) for name, value in scalars.items()}
+
+    def _spread(self, value: str) -> Lane:
+        """`value` is written with its type in front."""
+        element, at = value.split(" ")
+        type_ = {"float": Type.F32}.get(element, Type.F64)
+        maker = self.makers[type_]
+        return Lane(maker, maker.spread(at, element), Sort.BOOL if element == "i1" else Sort.FLOAT)
+
+    def maker(self, type: Type) -> LlvmMaker:
+        return self.makers[type]
+
+    def scalar(self, number: int, name: str, type: Type) -> Lane:
+        return self.spread[name]
+
+    def load(self, buffer: Buffer) -> Lane:
+        maker = self.makers[buffer.type]
+        at = self._place(buffer)
+        value = f"load {maker.float}, {self.space.pointer} {at}{self._said(buffer)}"
+        return Lane(maker, self.function.value(value, f"{buffer.name}.old"), Sort.FLOAT)
+
+    def store(self, buffer: Buffer, value: Lane) -> None:
+        kind = self.makers[buffer.type].float
+        at = self._place(buffer)
+        self.function.add(f"store {kind} {value.at}, {self.space.pointer} {at}{self._said(buffer)}")
+
+    def total(self, number: int, value: Lane) -> None:
+        place = (
+            self.function.value(f"add i64 {self.offset}, {number * self.block}") if number else self.offset
+        )
+        pointer = self.scratch_pointer
+        at = self.function.value(f"getelementptr inbounds double, {pointer} {self.scratch}, i64 {place}")
+        self.function.add(f"store {self.makers[Type.F64].float} {value.at}, {pointer} {at}, align 8")
+
+    def cast(self, value: Lane, type: Type) -> Lane:
+        before, after = value.maker, self.makers[type]
+        assert isinstance(before, LlvmMaker)
+        if before.bits == after.bits:
+            return value
+        how = "fpext" if before.bits < after.bits else "fptrunc"
+        made = self.function.value(f"{how} {before.float} {value.at} to {after.float}")
+        return Lane(after, made, Sort.FLOAT)
+
+    def fma(self, x: Lane, y: Lane, z: Lane) -> Lane:
+        if not self.has_fma:
+            exact = fma_by_double(*(self.cast(each, Type.F64) for each in (x, y, z)))
+            return self.cast(exact, Type.F32)
+        maker = self.makers[Type.F32]
+        return Lane(maker, maker.fma(x.at, y.at, z.at), Sort.FLOAT)
+
+    def call(self, function: str, arguments: list[Lane]) -> Lane:
+        """A function of the module, written when it is first called."""
+        maker = arguments[0].maker
+        assert isinstance(maker, LlvmMaker)
+        name = f"{function}.{maker.suffix}"
+        if name not in self.function.module.functions:
+            letters = "xyz"[: len(arguments)]
+            head = f"{maker.float} @{name}({', '.join(f'{maker.float} %{each}' for each in letters)})"
+            body = Function(self.function.module, f"define internal {head} alwaysinline")
+            inside = LlvmMaker(body, maker.bits, maker.lanes)
+            made = FUNCTIONS[function](*(Lane(inside, f"%{each}", Sort.FLOAT) for each in letters))
+            body.finish(f"ret {maker.float} {made.at}")
+        given = ", ".join(f"{maker.float} {each.at}" for each in arguments)
+        return Lane(maker, self.function.value(f"call {maker.float} @{name}({given})", function), Sort.FLOAT)
+
+    def _place(self, buffer: Buffer) -> str:
+        element = ELEMENT[buffer.type]
+        base = self.pointers[buffer.name]
+        return self.function.value(
+            f"getelementptr inbounds {element}, {self.space.pointer} {base}, i64 {self.index}"
+        )
+
+    def _said(self, buffer: Buffer) -> str:
+        """The alignment, and that no other buffer is touched."""
+        size = BYTES[buffer.type]
+        number = self.numbers[buffer.name]
+        align = size * self.lanes if self.space.align_vectors else size
+        return f", align {align}, !alias.scope !{scopes(number)}, !noalias !{scopes(number) + 1}"
+
+
+def scopes(number: int) -> int:
+    """Metadata: the list with the scope of a buffer; behind it that of all others."""
+    return 1 + MAX_BUFFERS + 2 * number
+
+
+def alias_metadata() -> str:
+    """A promise for each buffer: what is read and written as one is not touched as another."""
+    lines = ['!0 = distinct !{!0, !"buffers of a tensor"}']
+    lines += [f"!{1 + number} = distinct !{{!{1 + number}, !0}}" for number in range(MAX_BUFFERS)]
+    for number in range(MAX_BUFFERS):
+        others = ", ".join(f"!{1 + each}" for each in range(MAX_BUFFERS) if each != number)
+        lines += [f"!{scopes(number)} = !{{!{1 + number}}}", f"!{scopes(number) + 1} = !{{{others}}}"]
+    return "\n".join(lines)
+
+
+def used_buffers(kernel: Kernel) -> list[tuple[int, Buffer]]:
+    """With their columns in the table of addresses."""
+    from ._python_source import _used_buffers
+
+    return _used_buffers(kernel)

@@ -1,0 +1,54 @@
+"""Kernels in LLVM's own language, with explicit vectors: for this process, for libraries and for GPUs.
+
+`source` is the text for a CPU with fused multiply-add; `load` compiles it for this one, in this process,
+without Numba's compiler, and runs it as `numba_cpu` runs its own: the same chunks, threads and sums. Modes:
+`strict` rounds every operation; `fma` (float32) does not round a product before something is added to it.
+Both give the bits that the backend `interpreter` computes, whatever the processor. `accurate` and `fast` as
+everywhere. NOT done: rows, columns and matrices.
+"""
+
+from typing import Any
+
+from optdsl.backend import Backend, Program, Step
+from optdsl.kernel.ir import Kernel
+from optdsl.kernel.printer import print_kernel
+
+from ._chunked_step import checked, chunked_step, kernel_of
+from ._llvm_cpu import Target, write_phase, write_prologue
+from ._llvm_machine import alias_metadata
+from ._llvm_text import ATTRIBUTES, Module
+
+
+class Llvm:
+    name = "llvm"
+    modes = ("fma", "strict", "accurate", "fast")
+
+    def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
+        if phase == "query" and program.query is not None:
+            program = program.query
+        kernel = kernel_of(program, phase)
+        text = module_text(kernel, Target())
+        above = "".join(f"; {line}".rstrip() + "\n" for line in print_kernel(kernel).splitlines())
+        return f"{above}\n{text}" if comments else text
+
+    def load(self, program: Program, phase: str = "update") -> Step:
+        return chunked_step(program, phase, self.name, _compiled)
+
+
+def module_text(kernel: Kernel, target: Target) -> str:
+    """A module with `prepare` and the phase, under its own name."""
+    checked(kernel, Llvm.name)
+    module = Module()
+    write_prologue(module, kernel, "prepare")
+    write_phase(module, kernel, kernel.name, target)
+    return module.text(ATTRIBUTES, alias_metadata())
+
+
+def _compiled(kernel: Kernel) -> tuple[Any, Any]:
+    from optdsl.runtime.llvm_kernel import CompiledModule, host_has_fma
+
+    compiled = CompiledModule(module_text(kernel, Target(host_has_fma())))
+    return compiled.prologue("prepare"), compiled.phase(kernel.name, sums=kernel.sums)
+
+
+BACKEND: Backend = Llvm()

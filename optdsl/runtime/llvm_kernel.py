@@ -1,0 +1,104 @@
+"""LLVM's assembly language to machine code in this process, and that as kernels which the runtime can call.
+
+In: the text of a module that optdsl has written. Out: callables for the same arguments as Numba's kernels
+take. Assumed: the text is ours; LLVM ends the process on some that it cannot lower.
+"""
+
+import ctypes
+import threading
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from numpy.typing import NDArray
+
+_LOCK = threading.Lock()  # LLVM's contexts are not for two threads at once
+
+
+@cache
+def initialize() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+
+
+def _machine(*, plain: bool) -> Any:
+    """For this processor; an engine takes it over, so everyone gets one of their own."""
+    initialize()
+    target = llvm.Target.from_default_triple()
+    if plain:
+        return target.create_target_machine(cpu="generic", opt=3, jit=True)
+    features = llvm.get_host_cpu_features().flatten()
+    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True)
+
+
+def host_has_fma() -> bool:
+    return bool(llvm.get_host_cpu_features().get("fma", False))
+
+
+def optimized(text: str, machine: Any) -> Any:
+    """The module, verified, and taken through LLVM's passes for a target machine."""
+    module = llvm.parse_assembly(text)
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = options.slp_vectorization = False  # vectors are explicit
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return module
+
+
+class CompiledModule:
+    """Machine code for this processor, kept as long as one of its functions is.
+
+    plain: of the instructions that every processor of its kind has.
+    """
+
+    def __init__(self, text: str, *, plain: bool = False) -> None:
+        with _LOCK:
+            machine = _machine(plain=plain)
+            self._engine = llvm.create_mcjit_compiler(optimized(text, machine), machine)
+            self._engine.finalize_object()
+
+    def _function(self, name: str, arguments: int) -> Callable[..., None]:
+        address = self._engine.get_function_address(name)
+        return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address)
+
+    def prologue(self, name: str) -> "CompiledKernel":
+        call = self._function(name, 6)
+
+        def prepare(
+            hypers: NDArray[np.float64],
+            t: NDArray[np.float64],
+            direction: NDArray[np.float64],
+            states: NDArray[np.float64],
+            scalars: NDArray[np.float64],
+        ) -> None:
+            arrays = (hypers, t, direction, states, scalars)
+            call(*(each.ctypes.data for each in arrays), t.size)
+
+        return CompiledKernel(self, prepare)
+
+    def phase(self, name: str, *, sums: bool) -> "CompiledKernel":
+        call = self._function(name, 7 if sums else 5)
+
+        def run(addresses: Any, chunks: Any, first: int, last: int, scalars: Any, *more: Any) -> None:
+            places = (more[0], more[1].ctypes.data) if sums else ()
+            call(
+                addresses.ctypes.data, chunks.ctypes.data, first, last, scalars.ctypes.data, *map(int, places)
+            )
+
+        return CompiledKernel(self, run)
+
+
+class CompiledKernel:
+    """Stands where a `numba_kernel.Kernel` does."""
+
+    def __init__(self, module: CompiledModule, function: Callable[..., None]) -> None:
+        self.module = module
+        self.compiled = function
+
+    def __call__(self, *arguments: Any) -> None:
+        self.compiled(*arguments)

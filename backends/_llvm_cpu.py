@@ -18,7 +18,7 @@ from optdsl.kernel.ir import DIRECTION, TIME, Kernel, Total, Type
 
 from ._kernel_lanes import run_phase, run_prologue
 from ._lanes import Lane, Sort
-from ._llvm_machine import ELEMENT, LlvmMachine, Space, used_buffers
+from ._llvm_machine import BYTES, ELEMENT, LlvmMachine, Space, used_buffers
 from ._llvm_text import Function, Module
 
 BLOCK = 1024  # as `runtime.numba_kernel`: elements that are summed as one
@@ -35,15 +35,19 @@ class Target:
 def write_prologue(module: Module, kernel: Kernel, name: str) -> None:
     head = f"define void @{name}(ptr %hypers, ptr %t, ptr %direction, ptr %states, ptr %scalars, i64 %rows)"
     function = Function(module, head)
-    function.loop("0", "%rows", "1", lambda row: _prologue_row(kernel, function, row), "row")
+    function.loop("0", "%rows", "1", lambda row: write_prologue_row(kernel, function, row), "row")
     function.finish("ret void")
 
 
-def _prologue_row(kernel: Kernel, function: Function, row: str) -> None:
-    def place(array: str, columns: int, column: int) -> str:
+def write_prologue_row(
+    kernel: Kernel, function: Function, row: str, pointer: str = "ptr", handed: Type = Type.F64
+) -> None:
+    """Step scalars of one row, kept as `handed`, and its new scalar states."""
+
+    def place(array: str, columns: int, column: int, element: str = "double") -> str:
         at = row if columns == 1 else function.value(f"mul i64 {row}, {columns}")
         at = function.value(f"add i64 {at}, {column}") if column else at
-        return function.value(f"getelementptr inbounds double, ptr %{array}, i64 {at}")
+        return function.value(f"getelementptr inbounds {element}, {pointer} %{array}, i64 {at}")
 
     machine = _scalar_machine(function)
 
@@ -54,18 +58,20 @@ def _prologue_row(kernel: Kernel, function: Function, row: str) -> None:
             at = place("states", len(kernel.scalar_states), kernel.scalar_states.index(name))
         else:
             at = place({TIME: "t", DIRECTION: "direction"}[name], 1, 0)
-        return Lane(
-            machine.maker(Type.F64), function.value(f"load double, ptr {at}, align 8", name), Sort.FLOAT
-        )
+        value = function.value(f"load double, {pointer} {at}, align 8", name)
+        return Lane(machine.maker(Type.F64), value, Sort.FLOAT)
 
     def one(condition: Lane) -> Lane:
         made = function.value(f"uitofp i1 {condition.at} to double")
         return Lane(machine.maker(Type.F64), made, Sort.FLOAT)
 
     scalars, states = run_prologue(kernel, machine, given, one)
-    for array, values in (("scalars", scalars), ("states", states)):
+    for array, values, type_ in (("scalars", scalars, handed), ("states", states, Type.F64)):
+        element = ELEMENT[type_]
         for column, value in enumerate(values):
-            function.add(f"store double {value.at}, ptr {place(array, len(values), column)}, align 8")
+            kept = machine.cast(value, type_).at
+            at = place(array, len(values), column, element)
+            function.add(f"store {element} {kept}, {pointer} {at}, align {BYTES[type_]}")
 
 
 def _scalar_machine(function: Function) -> LlvmMachine:

@@ -21,6 +21,7 @@ class Space:
 
     pointer: str = "ptr"
     align_vectors: bool = False  # vectors lie at multiples of their size
+    constant: frozenset[str] = frozenset()  # buffers that nobody writes while the kernel runs
 
 
 class LlvmMachine:
@@ -72,6 +73,8 @@ class LlvmMachine:
         maker = self.makers[buffer.type]
         at = self._place(buffer)
         value = f"load {maker.float}, {self.space.pointer} {at}{self._said(buffer)}"
+        if buffer.name in self.space.constant:
+            value += f", !invariant.load !{CONSTANT}"
         return Lane(maker, self.function.value(value, f"{buffer.name}.old"), Sort.FLOAT)
 
     def store(self, buffer: Buffer, value: Lane) -> None:
@@ -133,6 +136,9 @@ class LlvmMachine:
         return f", align {align}, !alias.scope !{scopes(number)}, !noalias !{scopes(number) + 1}"
 
 
+CONSTANT = 1 + 3 * MAX_BUFFERS
+
+
 def scopes(number: int) -> int:
     """Metadata: the list with the scope of a buffer; behind it that of all others."""
     return 1 + MAX_BUFFERS + 2 * number
@@ -145,6 +151,7 @@ def alias_metadata() -> str:
     for number in range(MAX_BUFFERS):
         others = ", ".join(f"!{1 + each}" for each in range(MAX_BUFFERS) if each != number)
         lines += [f"!{scopes(number)} = !{{!{1 + number}}}", f"!{scopes(number) + 1} = !{{{others}}}"]
+    lines.append(f"!{CONSTANT} = !{{}}")
     return "\n".join(lines)
 
 

@@ -13,9 +13,10 @@ from optdsl.backend import Backend, Program, Step
 from optdsl.kernel.ir import Kernel
 from optdsl.kernel.printer import print_kernel
 
-from ._chunked_step import checked, chunked_step, kernel_of
+from ._chunked_step import UnsupportedKernelError, checked, chunked_step, kernel_of
 from ._llvm_cpu import Target, write_phase, write_prologue
 from ._llvm_machine import alias_metadata
+from ._llvm_ptx import TRIPLE, unsupported_on_gpu, write_gpu_phase, write_gpu_prologue, write_totals
 from ._llvm_text import ATTRIBUTES, Module
 
 
@@ -42,6 +43,31 @@ def module_text(kernel: Kernel, target: Target) -> str:
     write_prologue(module, kernel, "prepare")
     write_phase(module, kernel, kernel.name, target)
     return module.text(ATTRIBUTES, alias_metadata())
+
+
+def gpu_module_text(program: Program) -> str:
+    """A module for NVIDIA's GPUs: `prepare_NAME` and NAME of every kernel, `totals_NAME` of those that sum.
+
+    Raises `UnsupportedKernelError` for specs whose kernels are not there.
+    """
+    module = Module()
+    for kernel in program.kernels:
+        checked(kernel, Llvm.name)
+        reason = unsupported_on_gpu(kernel)
+        if reason is not None:
+            raise UnsupportedKernelError(f"llvm: {reason}")
+        write_gpu_prologue(module, kernel, f"prepare_{kernel.name}")
+        write_gpu_phase(module, kernel, kernel.name)
+        if kernel.sums:
+            write_totals(module, program, kernel, f"totals_{kernel.name}")
+    return module.text(ATTRIBUTES, alias_metadata())
+
+
+def ptx(program: Program, processor: str = "sm_80", version: int = 70) -> str:
+    """The text for the driver of NVIDIA's GPUs: of PTX `version` (70 is 7.0), for `processor` and later ones."""
+    from optdsl.runtime.llvm_kernel import assembly
+
+    return assembly(gpu_module_text(program), TRIPLE, processor, f"+ptx{version}")
 
 
 def _compiled(kernel: Kernel) -> tuple[Any, Any]:

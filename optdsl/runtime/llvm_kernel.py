@@ -50,6 +50,23 @@ def optimized(text: str, machine: Any) -> Any:
     return module
 
 
+def machine_for(triple: str, processor: str, features: str) -> Any:
+    """A target machine for objects and libraries, which may lie anywhere in memory."""
+    initialize()
+    target = llvm.Target.from_triple(triple)
+    return target.create_target_machine(
+        cpu=processor, features=features, opt=3, reloc="pic", codemodel="default"
+    )
+
+
+def assembly(text: str, triple: str, processor: str, features: str = "") -> str:
+    """What a module becomes for a processor that need not be this one, as text."""
+    with _LOCK:
+        machine = machine_for(triple, processor, features)
+        made: str = machine.emit_assembly(optimized(text, machine))
+        return made
+
+
 class CompiledModule:
     """Machine code for this processor, kept as long as one of its functions is.
 

@@ -29,7 +29,7 @@ PLANTED = [
     ("mul.rn.f32 \t%r28", "mul.rn.ftz.f32 \t%r28", "not rounded as IEEE asks"),
     ("add.s64 \t%rd13", "call.uni f, ();\n\tadd.s64 \t%rd13", "a call"),
     ("add.s64 \t%rd13", "ld.local.b32 \t%r1, [%rd1];\n\tadd.s64 \t%rd13", "local memory"),
-    ("cvt.rn.f32.f64 \t%r1", "add.rn.f64 \t%rd1, %rd25, %rd25;\n\tcvt.rn.f32.f64 \t%r1", "float64 arithmetic"),
+    ("cvt.rn.f32.f64 \t%r1", "sqrt.rn.f64 \t%rd1, %rd2;\n\tcvt.rn.f32.f64 \t%r1", "float64 arithmetic"),
     ("sub.rn.f32 \t%r7", "cvt.f64.f32 \t%rd1, %r1;\n\tsub.rn.f32 \t%r7", "float64 arithmetic"),
 ]  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Tools that test PTX without a GPU: an interpreter that traps, a lint, ptxas, a fake driver."""

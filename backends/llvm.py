@@ -46,7 +46,8 @@ def module_text(kernel: Kernel, target: Target) -> str:
 
 
 def gpu_module_text(program: Program) -> str:
-    """A module for NVIDIA's GPUs: `prepare_NAME` and NAME of every kernel, `totals_NAME` of those that sum.
+    """A module for NVIDIA's GPUs: `prepare_NAME` and `NAME` of every kernel, `totals_NAME` of those that sum;
+    a name ends in the type that is stored, as `update_f32`.
 
     Raises `UnsupportedKernelError` for specs whose kernels are not there.
     """
@@ -56,15 +57,16 @@ def gpu_module_text(program: Program) -> str:
         reason = unsupported_on_gpu(kernel)
         if reason is not None:
             raise UnsupportedKernelError(f"llvm: {reason}")
-        write_gpu_prologue(module, kernel, f"prepare_{kernel.name}")
-        write_gpu_phase(module, kernel, kernel.name)
+        name = f"{kernel.name}_{kernel.precision.storage}"
+        write_gpu_prologue(module, kernel, f"prepare_{name}")
+        write_gpu_phase(module, kernel, name)
         if kernel.sums:
-            write_totals(module, program, kernel, f"totals_{kernel.name}")
+            write_totals(module, program, kernel, f"totals_{name}")
     return module.text(ATTRIBUTES, alias_metadata())
 
 
 def ptx(program: Program, processor: str = "sm_80", version: int = 70) -> str:
-    """The text for the driver of NVIDIA's GPUs: of PTX `version` (70 is 7.0), for `processor` and later ones."""
+    """The text for the driver of NVIDIA's GPUs: PTX `version` (70 is 7.0), for `processor` and later."""
     from optdsl.runtime.llvm_kernel import assembly
 
     return assembly(gpu_module_text(program), TRIPLE, processor, f"+ptx{version}")

@@ -33,8 +33,8 @@ def findings(
     float64: tuple[str, ...] = ("reduce", "prepare", "totals"),
 ) -> list[str]:
     """Sentences. `isa`, `target`: the newest that a kernel may ask for. `exact`: its bits are promised, so
-    that no instruction may leave rounding to the assembler. `float64`: how the names of entries begin that may
-    compute in float64 though their storage, the end of the name, is float32.
+    that no instruction may leave rounding to the assembler. `float64`: how the names of entries begin that
+    may compute in float64 though their storage, the end of the name, is float32.
     """
     module = parsed(text)
     found = []

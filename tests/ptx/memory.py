@@ -117,7 +117,7 @@ class Memory:
         self._read_time[where] = self._now
         if not isinstance(where, slice):
             self._mark_crowds(where)
-        found = self.data[where].reshape(-1, size)
+        found = self.data[where].reshape(-1, size).copy()  # registers, which a later store must not change
         return np.broadcast_to(found, (threads.size, size)) if together else found
 
     def store(self, addresses: NDArray[np.int64], values: NDArray[np.uint8], threads: Threads) -> None:

@@ -27,14 +27,15 @@ LANES = {Type.F32: 16, Type.F64: 8}  # of the compute type: 512 bits, which LLVM
 
 @dataclass(frozen=True)
 class Target:
-    """What of a processor changes the text."""
+    """What of a processor changes the text; `attributes` are those of a phase."""
 
     has_fma: bool = True
+    attributes: str = "#0"
 
 
-def write_prologue(module: Module, kernel: Kernel, name: str) -> None:
-    head = f"define void @{name}(ptr %hypers, ptr %t, ptr %direction, ptr %states, ptr %scalars, i64 %rows)"
-    function = Function(module, head)
+def write_prologue(module: Module, kernel: Kernel, name: str, linkage: str = "") -> None:
+    arrays = "ptr %hypers, ptr %t, ptr %direction, ptr %states, ptr %scalars"
+    function = Function(module, f"define {linkage}void @{name}({arrays}, i64 %rows)")
     function.loop("0", "%rows", "1", lambda row: write_prologue_row(kernel, function, row), "row")
     function.finish("ret void")
 
@@ -78,12 +79,12 @@ def _scalar_machine(function: Function) -> LlvmMachine:
     return LlvmMachine(function, 1, {}, {}, {}, space=Space(), has_fma=False)
 
 
-def write_phase(module: Module, kernel: Kernel, name: str, target: Target) -> None:
+def write_phase(module: Module, kernel: Kernel, name: str, target: Target, linkage: str = "") -> None:
     arguments = "ptr %addresses, ptr %chunks, i64 %first, i64 %last, ptr %scalars"
     if kernel.sums:
         arguments += ", ptr %scratch, ptr %partials"
         _write_block_sum(module)
-    function = Function(module, f"define void @{name}({arguments})")
+    function = Function(module, f"define {linkage}void @{name}({arguments})", target.attributes)
     function.loop("%first", "%last", "1", lambda chunk: _chunk(kernel, function, chunk, target), "chunk")
     function.finish("ret void")
 
@@ -198,7 +199,7 @@ def read_scalars(kernel: Kernel, function: Function, pointer: str, array: str, r
 
 def _write_block_sum(module: Module) -> None:
     """`runtime.numba_kernel.block_sum`: halves are added to halves, in an order that depends on the count."""
-    function = Function(module, "define internal double @block_sum(ptr %scratch, i64 %count)")
+    function = Function(module, "define internal double @block_sum(ptr %scratch, i64 %count) alwaysinline")
     write = function.value
     function.add("br label %shrink")
     function.block("shrink")

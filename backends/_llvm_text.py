@@ -32,11 +32,13 @@ class Module:
 class Function:
     """A function of a module. `self.at` is the label of the block that is being written."""
 
-    def __init__(self, module: Module, head: str) -> None:
+    def __init__(self, module: Module, head: str, attributes: str = "#0") -> None:
         """head: all before the body, such as `define void @f(ptr %x)`."""
         self.module = module
         self.head = head
+        self.attributes = attributes
         self.lines: list[str] = []
+        self._room: list[str] = []
         self.at = "entry"
         self._used: dict[str, int] = dict.fromkeys(re.findall(r"%(\w+)", head), 1)
 
@@ -45,7 +47,9 @@ class Function:
         for line in lines:
             self.add(line)
         (name,) = re.findall(r"@(\S+?)\(", self.head)
-        self.module.functions[name] = "\n".join([f"{self.head} #0 {{", "entry:", *self.lines, "}\n"])
+        self.module.functions[name] = "\n".join(
+            [f"{self.head} {self.attributes} {{", "entry:", *self._room, *self.lines, "}\n"]
+        )
 
     def name(self, wanted: str) -> str:
         count = self._used.get(wanted, 0)
@@ -58,6 +62,12 @@ class Function:
     def value(self, line: str, wanted: str = "v") -> str:
         name = self.name(wanted)
         self.add(f"{name} = {line}")
+        return name
+
+    def room(self, kind: str, wanted: str, align: int = 8) -> str:
+        """A place on the stack, once for each call of the function, wherever it is asked for."""
+        name = self.name(wanted)
+        self._room.append(f"  {name} = alloca {kind}, align {align}")
         return name
 
     def call(self, declaration: str, arguments: str, wanted: str = "v") -> str:
@@ -95,12 +105,14 @@ class Function:
         self.add(f"br label %{again}")
         self.block(after)
 
-    def when(self, condition: str, body: Callable[[], None]) -> None:
+    def when(self, condition: str, body: Callable[[], None], *, returns: bool = False) -> None:
+        """returns: the body leaves the function."""
         inside, after = self.label("then"), self.label("after")
         self.add(f"br i1 {condition}, label %{inside}, label %{after}")
         self.block(inside)
         body()
-        self.add(f"br label %{after}")
+        if not returns:
+            self.add(f"br label %{after}")
         self.block(after)
 
 

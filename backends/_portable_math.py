@@ -217,7 +217,7 @@ def cbrt(x: Lane) -> Lane:
 # --- powers: numbers as the sum of two ---------------------------------------------------------------
 
 
-def _two_sum(x: Lane, y: Lane) -> tuple[Lane, Lane]:
+def two_sum(x: Lane, y: Lane) -> tuple[Lane, Lane]:
     total = x + y
     part = total - x
     return total, (x - (total - part)) + (y - part)
@@ -240,15 +240,15 @@ def _log_of_two_parts(x: Lane, form: _Format) -> tuple[Lane, Lane]:
     """log(x) of a positive number as a sum of two, the second of which is some 2**-53 of the first."""
     k, m = _taken_apart(x, form)
     f = m - 1.0
-    d, d_rest = _two_sum(m, m.number(1.0))
+    d, d_rest = two_sum(m, m.number(1.0))
     s = f / d
     product, rest = _two_product(s, d)
     s_rest = (((f - product) - rest) - s * d_rest) / d
     z = s * s
     series = z * _polynomial(z, [2.0 / (2 * n + 3) for n in range(form.power_terms)])
-    high, low = _two_sum(k * form.ln2_high, s + s)
+    high, low = two_sum(k * form.ln2_high, s + s)
     low = low + ((s_rest + s_rest) + s * series + k * form.ln2_low)
-    return _two_sum(high, low)
+    return two_sum(high, low)
 
 
 def power(x: Lane, y: Lane) -> Lane:
@@ -259,7 +259,7 @@ def power(x: Lane, y: Lane) -> Lane:
     bounded = select(bounded < -form.most_power, -form.most_power, bounded)
     high, low = _log_of_two_parts(select((size.equals(0.0)) | size.equals(INF), 1.0, size), form)
     product, rest = _two_product(bounded, high)
-    product, rest = _two_sum(product, rest + bounded * low)
+    product, rest = two_sum(product, rest + bounded * low)
     value = exp(product)
     refined = value + value * rest
     value = select(value.equals(0.0) | value.equals(INF), value, refined)
@@ -298,7 +298,7 @@ def fma_by_double(x: Lane, y: Lane, z: Lane) -> Lane:
     rounding it a second time cannot go wrong (Boldo & Melquiond, "Emulation of FMA and correctly rounded
     sums", 2008).
     """
-    total, rest = _two_sum(x * y, z)
+    total, rest = two_sum(x * y, z)
     even = (total.bits() & 1).equals(0)
     inexact = (rest < 0.0) | (rest > 0.0)  # neither where something overflowed
     away = ((rest > 0.0) & (total > 0.0)) | ((rest < 0.0) & (total < 0.0))
@@ -321,8 +321,8 @@ def _on_the_circle(x: Lane, quarters: int) -> Lane:
     form = _format(x)
     assert form.bits == 64, "sin and cos are for float64"
     whole, number = _nearest(x * 0.636619772367581343076, form)
-    high, low = _two_sum(x - whole * _QUARTERS[0], -(whole * _QUARTERS[1]))
-    r, rest = _two_sum(high, low - whole * _QUARTERS[2])
+    high, low = two_sum(x - whole * _QUARTERS[0], -(whole * _QUARTERS[1]))
+    r, rest = two_sum(high, low - whole * _QUARTERS[2])
     z = r * r
     sine = r + (r * z * _polynomial(z, _SIN) + rest)
     half = 0.5 * z

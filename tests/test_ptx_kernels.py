@@ -1,5 +1,4 @@
-"""What a GPU would run, run here: the PTX of every spec, interpreted, has the bits of the CPU's machine code.
-"""
+"""What a GPU would run, run here: the PTX of every spec, interpreted, has the bits of the CPU's kernel."""
 
 from typing import Any
 

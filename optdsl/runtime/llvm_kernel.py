@@ -21,6 +21,7 @@ _LOCK = threading.Lock()  # LLVM's contexts are not for two threads at once
 def initialize() -> None:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()  # for the instruction that tells what a processor can do
 
 
 def _machine(*, plain: bool) -> Any:

@@ -5,7 +5,6 @@ Raises `PtxError` for an opcode, a modifier or an operand that is not known: eve
 table of its opcode.
 """
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,13 @@ import numpy as np
 from . import arithmetic as a
 from .arithmetic import Array, dtype_of
 from .memory import Memory, Trap
+from .operands import address_of, condition_of, names_in, operand_of
 from .text import Entry, Instruction, PtxError
 
 if TYPE_CHECKING:
     from .machine import Block
 
 Step = Callable[["Block"], None]
-Reader = Callable[["Block"], Array]
 
 _WARP = 32
 _FLOAT_MODES = {"rn", "ftz", "approx", "full"}
@@ -48,48 +47,6 @@ def compiled(entry: Entry, instruction: Instruction) -> Step:
     raise PtxError(f"{entry.name}, line {instruction.line}: {instruction.text}: not known")
 
 
-# --- operands ------------------------------------------------------------------------------------------
-
-
-def _number(entry: Entry, text: str, dtype: Any) -> Array:
-    """A literal, or the place of a shared variable, as one element of `dtype`."""
-    if (found := re.fullmatch(r"0[fFdD]([0-9a-fA-F]{8}|[0-9a-fA-F]{16})", text)) is not None:
-        bits = np.array(int(found[1], 16), f"u{len(found[1]) // 2}")
-        if bits.dtype.itemsize != dtype.itemsize:
-            raise ValueError(f"{text} as {dtype}")
-        return bits.view(dtype)
-    value = entry.shared[text] if text in entry.shared else int(text.rstrip("U"), 0)
-    if dtype.kind == "f":
-        raise ValueError(f"{text} as {dtype}")
-    return np.array(value % (1 << 8 * dtype.itemsize), f"u{dtype.itemsize}").view(dtype)
-
-
-def _operand(entry: Entry, text: str, dtype: Any) -> Reader:
-    if text.startswith("%"):
-        return lambda block: block.read(text, dtype)
-    value = _number(entry, text, dtype)
-    return lambda block: np.broadcast_to(value, block.active.shape)
-
-
-def _condition(text: str) -> Reader:
-    if text.startswith("!"):
-        return lambda block: ~block.read_predicate(text[1:])
-    return lambda block: block.read_predicate(text)
-
-
-def _address(entry: Entry, text: str) -> Reader:
-    found = re.fullmatch(r"\[\s*([%\w$]+)\s*(?:\+\s*(-?\w+))?\s*\]", text)
-    if found is None:
-        raise ValueError(text)
-    base = _operand(entry, found[1], np.dtype(np.int64))
-    offset = np.int64(int(found[2], 0) if found[2] else 0)
-    return lambda block: base(block) + offset
-
-
-def _list(text: str) -> list[str]:
-    return [each.strip() for each in text.strip("{}").split(",")]
-
-
 # --- arithmetic ----------------------------------------------------------------------------------------
 
 
@@ -110,12 +67,12 @@ def _arithmetic(entry: Entry, instruction: Instruction) -> Step:
     to, *rest = instruction.operands
     if name in ("shl", "shr"):
         left = name == "shl"
-        x, places = _operand(entry, rest[0], dtype), _operand(entry, rest[1], np.dtype(np.uint32))
+        x, places = operand_of(entry, rest[0], dtype), operand_of(entry, rest[1], np.dtype(np.uint32))
         return lambda block: block.write(to, a.shift(left, x(block), places(block)))
     function = _function(name, modes, dtype)
     # mul.wide gives, and mad.wide adds, twice the width.
     wide = np.dtype(f"{dtype.kind}{2 * dtype.itemsize}") if "wide" in modes and name == "mad" else dtype
-    readers = [_operand(entry, text, dtype if number < 2 else wide) for number, text in enumerate(rest)]
+    readers = [operand_of(entry, text, dtype if number < 2 else wide) for number, text in enumerate(rest)]
     if "ftz" in modes:
         return lambda block: block.write(to, _flushed(function(*(_flushed(each(block)) for each in readers))))
     return lambda block: block.write(to, function(*(each(block) for each in readers)))
@@ -138,7 +95,7 @@ def _function(name: str, modes: list[str], dtype: Any) -> Callable[..., Array]:
 
 def _logic(name: str, instruction: Instruction) -> Step:
     to, *rest = instruction.operands
-    readers = [_condition(text) for text in rest]
+    readers = [condition_of(text) for text in rest]
     functions: dict[str, Any] = {
         "and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor, "not": np.logical_not,
     }  # fmt: skip
@@ -151,11 +108,11 @@ def _setp(entry: Entry, instruction: Instruction) -> Step:
     combine = [each for each in combine if each != "ftz"]
     dtype = dtype_of(kind)
     compare = a.COMPARE[comparison]
-    x, y = (_operand(entry, text, dtype) for text in instruction.operands[1:3])
+    x, y = (operand_of(entry, text, dtype) for text in instruction.operands[1:3])
     both = {(): None, ("and",): np.logical_and, ("or",): np.logical_or, ("xor",): np.logical_xor}[
         tuple(combine)
     ]
-    other = _condition(instruction.operands[3]) if both is not None else None
+    other = condition_of(instruction.operands[3]) if both is not None else None
     yes, _, no = instruction.operands[0].partition("|")
 
     def step(block: "Block") -> None:
@@ -170,14 +127,14 @@ def _setp(entry: Entry, instruction: Instruction) -> Step:
 def _selp(entry: Entry, instruction: Instruction) -> Step:
     dtype = dtype_of(instruction.opcode[1])
     to, then, otherwise, condition = instruction.operands
-    holds, x, y = _condition(condition), _operand(entry, then, dtype), _operand(entry, otherwise, dtype)
+    holds, x, y = condition_of(condition), operand_of(entry, then, dtype), operand_of(entry, otherwise, dtype)
     return lambda block: block.write(to, np.where(holds(block), x(block), y(block)))
 
 
 def _copysign(entry: Entry, instruction: Instruction) -> Step:
     dtype = dtype_of(instruction.opcode[1])
     to, sign, size = instruction.operands
-    x, y = _operand(entry, size, dtype), _operand(entry, sign, dtype)
+    x, y = operand_of(entry, size, dtype), operand_of(entry, sign, dtype)
     return lambda block: block.write(to, np.copysign(x(block), y(block)))
 
 
@@ -185,7 +142,7 @@ def _cvt(entry: Entry, instruction: Instruction) -> Step:
     *modes, to_kind, from_kind = instruction.opcode[1:]
     to, source = instruction.operands
     dtype = dtype_of(to_kind)
-    x = _operand(entry, source, dtype_of(from_kind))
+    x = operand_of(entry, source, dtype_of(from_kind))
     a.convert(np.zeros(1, dtype_of(from_kind)), dtype, tuple(modes))  # which refuses unknown modes
     return lambda block: block.write(to, a.convert(x(block), dtype, tuple(modes)))
 
@@ -197,20 +154,20 @@ def _mov(entry: Entry, instruction: Instruction) -> Step:
     kind = instruction.opcode[1]
     to, source = instruction.operands
     if kind == "pred":
-        condition = _condition(source)
+        condition = condition_of(source)
         return lambda block: block.write(to, condition(block))
     dtype = np.dtype(f"u{dtype_of(kind).itemsize}")
     if source.startswith("{"):
-        parts = _list(source)
+        parts = names_in(source)
         part = np.dtype(f"u{dtype.itemsize // len(parts)}")
-        readers = [_operand(entry, text, part) for text in parts]
+        readers = [operand_of(entry, text, part) for text in parts]
         return lambda block: block.write(
             to, np.stack([each(block) for each in readers], axis=-1).view(dtype).reshape(-1)
         )
-    x = _operand(entry, source, dtype)
+    x = operand_of(entry, source, dtype)
     if to.startswith("{"):
         return lambda block: _write_all(
-            block, _list(to), np.ascontiguousarray(x(block)).view(np.uint8), dtype
+            block, names_in(to), np.ascontiguousarray(x(block)).view(np.uint8), dtype
         )
     return lambda block: block.write(to, x(block))
 
@@ -226,7 +183,7 @@ def _write_all(block: "Block", names: list[str], raw: Array, whole: Any) -> None
 def _cvta(entry: Entry, instruction: Instruction) -> Step:
     if instruction.opcode[1:] not in (("to", "global", "u64"), ("global", "u64"), ("to", "global", "b64")):
         raise KeyError(".".join(instruction.opcode))
-    x = _operand(entry, instruction.operands[1], np.dtype(np.uint64))
+    x = operand_of(entry, instruction.operands[1], np.dtype(np.uint64))
     return lambda block: block.write(instruction.operands[0], x(block))
 
 
@@ -246,12 +203,12 @@ def _memory(space: str, block: "Block") -> Memory:
 
 def _ld(entry: Entry, instruction: Instruction) -> Step:
     space, cached, lanes, dtype = _space(entry, instruction)
-    names = _list(instruction.operands[0])
+    names = names_in(instruction.operands[0])
     if len(names) != lanes:
         raise ValueError(f"{len(names)} registers for {lanes} elements")
     if space == "param":
         return _parameter(entry, instruction, names[0], dtype)
-    address = _address(entry, instruction.operands[1])
+    address = address_of(entry, instruction.operands[1])
     size = dtype.itemsize * lanes
 
     def step(block: "Block") -> None:
@@ -281,8 +238,8 @@ def _st(entry: Entry, instruction: Instruction) -> Step:
     space, _, lanes, dtype = _space(entry, instruction)
     if space == "param":
         raise KeyError("st.param")
-    address = _address(entry, instruction.operands[0])
-    readers = [_operand(entry, text, dtype) for text in _list(instruction.operands[1])]
+    address = address_of(entry, instruction.operands[0])
+    readers = [operand_of(entry, text, dtype) for text in names_in(instruction.operands[1])]
     if len(readers) != lanes:
         raise ValueError(f"{len(readers)} registers for {lanes} elements")
 
@@ -326,7 +283,7 @@ def _shfl(entry: Entry, instruction: Instruction) -> Step:
     find = how[instruction.opcode[2]]
     to, source, which, clamp, members = instruction.operands
     word = np.dtype(np.uint32)
-    x, by, limit, mask = (_operand(entry, each, word) for each in (source, which, clamp, members))
+    x, by, limit, mask = (operand_of(entry, each, word) for each in (source, which, clamp, members))
     yes, _, inside = to.partition("|")
 
     def step(block: "Block") -> None:
@@ -355,8 +312,8 @@ def _bfe(entry: Entry, instruction: Instruction) -> Step:
     if dtype.kind != "u":
         raise KeyError(".".join(instruction.opcode))
     to, source, first, count = instruction.operands
-    x, word = _operand(entry, source, dtype), np.dtype(np.uint32)
-    at, length = _operand(entry, first, word), _operand(entry, count, word)
+    x, word = operand_of(entry, source, dtype), np.dtype(np.uint32)
+    at, length = operand_of(entry, first, word), operand_of(entry, count, word)
 
     def step(block: "Block") -> None:
         ones = ~a.shift(True, np.full_like(x(block), ~dtype.type(0)), length(block))
@@ -369,7 +326,7 @@ def _prmt(entry: Entry, instruction: Instruction) -> Step:
     if instruction.opcode != ("prmt", "b32"):
         raise KeyError(".".join(instruction.opcode))
     word = np.dtype(np.uint32)
-    low, high, which = (_operand(entry, each, word) for each in instruction.operands[1:])
+    low, high, which = (operand_of(entry, each, word) for each in instruction.operands[1:])
 
     def step(block: "Block") -> None:
         pair = np.stack([low(block), high(block)], axis=-1).view(np.uint8)
@@ -386,7 +343,7 @@ def _lop3(entry: Entry, instruction: Instruction) -> Step:
     if instruction.opcode != ("lop3", "b32"):
         raise KeyError(".".join(instruction.opcode))
     word = np.dtype(np.uint32)
-    x, y, z = (_operand(entry, each, word) for each in instruction.operands[1:4])
+    x, y, z = (operand_of(entry, each, word) for each in instruction.operands[1:4])
     table = int(instruction.operands[4], 0)
 
     def step(block: "Block") -> None:

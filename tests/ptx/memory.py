@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 GAP = 64  # bytes between allocations that belong to nobody
-NOBODY, SEVERAL, OTHER_BLOCKS = -1, -2, -3  # beside the number of a thread
+SEVERAL, OTHER_BLOCKS = -2, -3  # beside the number of a thread
 
 Where = slice | NDArray[np.int64]
 Threads = NDArray[np.int32]
@@ -30,8 +30,8 @@ class Memory:
         self.base = self.data.ctypes.data if base is None else base
         self.owned = np.zeros(size, np.bool_)
         self.known = np.zeros(size, np.bool_)  # was written, by the host or a kernel
-        self._writer = np.full(size, NOBODY, np.int32)
-        self._reader = np.full(size, NOBODY, np.int32)
+        self._writer = np.zeros(size, np.int32)
+        self._reader = np.zeros(size, np.int32)
         self._write_time = np.zeros(size, np.int32)
         self._read_time = np.zeros(size, np.int32)
         self._now = self._block = self._launch = 1  # times of accesses: when this block and launch began

@@ -8,8 +8,15 @@ Assumed: llvmlite with LLVM 20 or newer (0.45).
 """
 
 from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .arithmetic import fma
 
 THREADS = 256
+CHUNK = 1024
+SCALARS = np.array([[1e-3, 0.9, 0.999, 1e-8, 1 / (1 - 0.9**7), 1 / (1 - 0.999**7)]])
 
 _DECLARATIONS = """\
 target triple = "nvptx64-nvidia-cuda"
@@ -40,7 +47,7 @@ _CHUNK = """\
 """
 
 BUFFERS = ("theta", "g", "m", "v")
-SCALARS = ("lr", "beta1", "beta2", "eps", "k1", "k2")
+SCALAR_NAMES = ("lr", "beta1", "beta2", "eps", "k1", "k2")
 
 
 def _body(name: str, lanes: int) -> str:
@@ -54,7 +61,7 @@ def _body(name: str, lanes: int) -> str:
             f"%{name}.{buffer} = load {number}, ptr addrspace(1) %{name}.{buffer}.at, align {4 * lanes}",
         ]
     if lanes == 4:
-        for each in (*SCALARS, "one1", "one2"):
+        for each in (*SCALAR_NAMES, "one1", "one2"):
             lines += [
                 f"%{name}.{each}.first = insertelement <4 x float> undef, float %{each}, i32 0",
                 f"%{name}.{each} = shufflevector <4 x float> %{name}.{each}.first, <4 x float> undef, "
@@ -100,7 +107,7 @@ def _adam() -> str:
             f"%{buffer}.begin = getelementptr float, ptr addrspace(1) %{buffer}, i64 %start",
             f"%{buffer}.begins = ptrtoint ptr addrspace(1) %{buffer}.begin to i64",
         ]
-    for number, scalar in enumerate(SCALARS):
+    for number, scalar in enumerate(SCALAR_NAMES):
         lines += [
             f"%{scalar}.at = getelementptr double, ptr addrspace(1) %scalars.at, i64 {number}",
             f"%{scalar}.wide = load double, ptr addrspace(1) %{scalar}.at, !invariant.load !0",
@@ -236,3 +243,21 @@ def compiled(llvm_ir: str, cpu: str = "sm_80", isa: str = "70") -> str:
 def adam() -> str:
     """PTX of `update_f32` and `reduce0_f32`."""
     return compiled(f"{_DECLARATIONS}{_adam()}{_sum_of_squares()}!0 = !{{}}\n")
+
+
+def adam_in_numpy(theta: Any, g: Any, m: Any, v: Any) -> tuple[Any, Any, Any]:
+    lr, beta1, beta2, eps, k1, k2 = SCALARS[0].astype(np.float32)
+    one = np.float32(1)
+    m = fma(np.full_like(m, beta1), m, (one - beta1) * g)
+    v = fma(np.full_like(v, beta2), v, (one - beta2) * (g * g))
+    return theta - lr * (m * k1) / (np.sqrt(v * k2) + eps), m, v
+
+
+HEADER = ".version 7.0\n.target sm_80\n.address_size 64\n"
+
+
+def entry_of(body: str) -> str:
+    return (
+        f"{HEADER}.visible .entry k(.param .u64 at)\n{{\n\t.reg .pred %p<9>;\n\t.reg .b16 %rs<9>;\n"
+        f"\t.reg .b32 %r<9>;\n\t.reg .b64 %rd<9>;\n\tld.param.b64 %rd1, [at];\n{body}\n\tret;\n}}\n"
+    )

@@ -1,0 +1,165 @@
+"""A kernel for a GPU: its PTX, the tables that it reads there, and one launch that updates all tensors.
+
+In: what a kernel for the CPU takes (`numba_kernel`), on the host: tables of addresses and of chunks, and the
+step's scalars. Out: a launch on the current stream: the step is done when the stream has come that far. Sums
+wait for it: partial sums of each chunk come back to the host, which adds them in order, as those of the CPU.
+
+    entry(addresses u64[T][B], chunks s64[C][4], scalars f64[R][S])
+    entry(addresses u64[T][B], chunks s64[C][4], scalars f64[R][S], partials f64[C][K])   where it sums
+
+with one block of `THREADS` a chunk. Tables go up when they have changed, and only then; modules are loaded
+once for a device and a text. Assumed: addresses are right, and nothing overlaps. NOT done: CUDA graphs.
+"""
+
+import ctypes
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optdsl.runtime.cuda_driver import NO_CAPTURE, CudaError, Device, refusal
+from optdsl.runtime.cuda_memory import Download, Mirror, Turn
+
+THREADS = 256
+
+
+@dataclass(frozen=True)
+class DeviceCode:
+    """What a compiler gives for one kernel.
+
+    ptx       text of a module that has `entry`
+    buffers   columns of the table of addresses that it was made for
+    scalars   columns of the scalars that it reads
+    sums      what it sums; 0: it is no pass that sums
+    prologue  what makes the scalars on the host, where it is not the CPU kernel's:
+              (hypers, t, direction, states, scalars), as `numba_kernel.prologue`
+    """
+
+    ptx: str
+    entry: str
+    buffers: int
+    scalars: int
+    sums: int = 0
+    prologue: Any = None
+
+
+_modules: dict[tuple[int, bytes], int] = {}
+_lock = threading.Lock()
+
+
+def loaded(device: Device, ptx: str) -> int:
+    """The module of that text on that device. Raises `CudaError` for what is too old for it, in words."""
+    key = device.number, sha256(ptx.encode()).digest()
+    with _lock:
+        if key not in _modules:
+            _check_age(device, ptx)
+            with device.current():
+                _modules[key] = device.load(ptx)
+        return _modules[key]
+
+
+def _check_age(device: Device, ptx: str) -> None:
+    isa = re.search(r"\.version\s+(\d+)\.(\d+)", ptx)
+    target = re.search(r"\.target\s+sm_(\d+)(\d)", ptx)
+    if isa is None or target is None:
+        raise CudaError("the text of a kernel is no PTX; compile its module again")
+    # PTX 7.0 came with CUDA 11.0, 7.8 with 11.8, 8.0 with 12.0, 9.0 with 13.0.
+    needed, found = (int(isa[1]) + 4, int(isa[2])), device.driver.version
+    if found < needed:
+        raise CudaError(
+            f"the driver is for CUDA {found[0]}.{found[1]}, and the kernels need {needed[0]}.{needed[1]}; "
+            "install a newer driver, or move the model with .cpu()"
+        )
+    least = int(target[1]), int(target[2])
+    if device.capability < least:
+        raise CudaError(
+            f"the GPU is of compute capability {device.capability[0]}.{device.capability[1]}, and the "
+            f"kernels need {least[0]}.{least[1]}; move the model with .cpu()"
+        )
+
+
+class DeviceTables:
+    """What the kernels of one table of tensors read on a device: T tensors, B buffers, at most C chunks."""
+
+    def __init__(self, device: Device, stream: Callable[[], int]) -> None:
+        self.device = device
+        self.stream = stream
+        self.addresses, self.chunks = Mirror(device), Mirror(device)
+        self.turn = Turn(device)
+
+    def __repr__(self) -> str:
+        return f"DeviceTables(cuda:{self.device.number})"
+
+
+class DeviceKernel:
+    """Called as a kernel for the CPU is, with one range of all chunks.
+
+    `compiled` loads the module and takes the memory that it needs: nothing fails after the first write.
+    """
+
+    def __init__(self, code: DeviceCode, tables: DeviceTables, shape: tuple[int, int], chunks: int) -> None:
+        """`shape`: (T, B) of the table of addresses."""
+        if shape[1] != code.buffers:
+            raise CudaError(
+                f"{code.entry} was compiled for {code.buffers} buffers, and there are {shape[1]}; "
+                "compile its module again"
+            )
+        self.code = code
+        self.tables = tables
+        self._shape, self._chunks = shape, chunks
+        self._scalars = Mirror(tables.device)
+        self._partials = Download(tables.device) if code.sums else None
+        self._function = 0
+        self._values = (ctypes.c_uint64 * (4 if code.sums else 3))()
+        places = [ctypes.addressof(self._values) + 8 * number for number in range(len(self._values))]
+        self._arguments = (ctypes.c_void_p * len(places))(*places)
+
+    @property
+    def compiled(self) -> Callable[..., None]:
+        """Raises `CudaError`."""
+        if not self._function:
+            device, tables = self.tables.device, self.tables
+            module = loaded(device, self.code.ptx)
+            with device.current():
+                tensors, buffers = self._shape
+                tables.addresses.reserve(8 * tensors * buffers)
+                tables.chunks.reserve(8 * 4 * self._chunks)
+                self._scalars.reserve(8 * tensors * self.code.scalars)
+                if self._partials is not None:
+                    self._partials.reserve(8 * self._chunks * self.code.sums)
+                self._function = device.function(module, self.code.entry)
+        return self._run
+
+    def _run(
+        self,
+        addresses: NDArray[np.uint64],
+        chunks: NDArray[np.int64],
+        first: int,
+        last: int,
+        scalars: NDArray[np.float64],
+        scratch: Any = None,
+        partials: NDArray[np.float64] | None = None,
+    ) -> None:
+        """All chunks at once. `partials` (C, K) is filled for a pass that sums."""
+        assert (first, last) == (0, chunks.shape[0]), "a launch is for all chunks"
+        tables, device = self.tables, self.tables.device
+        stream = tables.stream()
+        with device.current():
+            if device.capturing(stream):
+                raise refusal(NO_CAPTURE)
+            tables.turn.begin(stream)
+            values = self._values
+            values[0] = tables.addresses.put(addresses, stream)
+            values[1] = tables.chunks.put(chunks, stream)
+            values[2] = self._scalars.put(scalars[:, : self.code.scalars], stream)
+            if self._partials is not None:
+                values[3] = self._partials.address
+            device.driver.launch(self._function, last, THREADS, stream, ctypes.addressof(self._arguments))
+            tables.turn.end(stream)
+            if self._partials is not None and partials is not None:
+                self._partials.fetch(partials, stream)

@@ -1,0 +1,137 @@
+"""Small tables on a GPU: copies of the host's arrays that are brought up to date, and numbers that come back.
+
+In: NumPy arrays. Out: addresses on the device. Copies go through page-locked memory, so that nobody waits for
+the GPU; a piece of it is written to again only when the copy from it is done.
+Assumed: the device's context is current. Raises `CudaError`.
+"""
+
+import ctypes
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optdsl.runtime.cuda_driver import CudaError, Device
+
+PIECES = 4  # copies that may be on their way
+_LEAST = 256  # bytes
+
+
+class Turn:
+    """Work of one table goes from stream to stream in order: a new one waits for what the last one does."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._event: int | None = None
+        self._stream: int | None = None
+
+    def begin(self, stream: int) -> None:
+        if self._stream is not None and stream != self._stream:
+            self._device.driver.call("cuStreamWaitEvent", stream, self._event, 0)
+
+    def end(self, stream: int) -> None:
+        if self._event is None:
+            self._event = self._device.event()
+        self._device.driver.call("cuEventRecord", self._event, stream)
+        self._stream = stream
+
+
+class Mirror:
+    """An array of the host, on the device."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._address = self._bytes = 0
+        self._host = 0
+        self._events: list[int] = []  # of the copies from each piece
+        self._next = 0
+        self._known: NDArray[Any] | None = None
+
+    def reserve(self, size: int) -> None:
+        """Room for so many bytes."""
+        if size <= self._bytes:
+            return
+        self.free()
+        while len(self._events) < PIECES:
+            self._events.append(self._device.event())
+        size = max(size, _LEAST)
+        self._address, self._host = _pair(self._device, size, PIECES * size)
+        self._bytes = size
+
+    def put(self, values: NDArray[Any], stream: int) -> int:
+        """Where `values` are, rows without gaps, for what the stream does from now on."""
+        if self._known is not None and np.array_equal(self._known, values):
+            return self._address
+        self._known = None
+        self.reserve(values.nbytes)
+        driver = self._device.driver
+        at, event = self._host + self._next * self._bytes, self._events[self._next]
+        self._next = (self._next + 1) % PIECES
+        driver.call("cuEventSynchronize", event)
+        known = np.array(values, order="C")
+        ctypes.memmove(at, known.ctypes.data, known.nbytes)
+        if known.nbytes:
+            driver.call("cuMemcpyHtoDAsync_v2", self._address, at, known.nbytes, stream)
+            driver.call("cuEventRecord", event, stream)
+        self._known = known
+        return self._address
+
+    def free(self) -> None:
+        driver = self._device.driver
+        if self._bytes:
+            driver.call("cuMemFreeHost", self._host)
+            driver.call("cuMemFree_v2", self._address)
+        self._address = self._host = self._bytes = 0
+        self._known = None
+
+    def __del__(self) -> None:
+        with suppress(Exception), self._device.current():  # a process that ends has lost the driver before
+            self.free()
+            for event in self._events:
+                self._device.driver.call("cuEventDestroy_v2", event)
+
+
+class Download:
+    """Numbers that kernels make and the host reads."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.address = self._host = self._bytes = 0
+
+    def reserve(self, size: int) -> None:
+        if size <= self._bytes:
+            return
+        self.free()
+        size = max(size, _LEAST)
+        self.address, self._host = _pair(self._device, size, size)
+        self._bytes = size
+
+    def fetch(self, into: NDArray[np.float64], stream: int) -> None:
+        """Waits for the stream, and fills `into`, rows without gaps."""
+        driver = self._device.driver
+        if into.nbytes:
+            driver.call("cuMemcpyDtoHAsync_v2", self._host, self.address, into.nbytes, stream)
+        driver.call("cuStreamSynchronize", stream)
+        ctypes.memmove(into.ctypes.data, self._host, into.nbytes)
+
+    def free(self) -> None:
+        driver = self._device.driver
+        if self._bytes:
+            driver.call("cuMemFreeHost", self._host)
+            driver.call("cuMemFree_v2", self.address)
+        self.address = self._host = self._bytes = 0
+
+    def __del__(self) -> None:
+        with suppress(Exception), self._device.current():
+            self.free()
+
+
+def _pair(device: Device, size: int, host_size: int) -> tuple[int, int]:
+    """Memory on the device and page-locked memory of the host: both, or an error and none."""
+    address = device.driver.ask("cuMemAlloc_v2", size, of=ctypes.c_uint64)
+    try:
+        return address, device.driver.ask("cuMemHostAlloc", host_size, 0)
+    except CudaError:
+        device.driver.call("cuMemFree_v2", address)
+        raise

@@ -6,7 +6,7 @@ For backends whose kernels go through every element; see `_kernel_lanes.unsuppor
 from collections.abc import Callable
 from typing import Any
 
-from optdsl.backend import Program, Step
+from optdsl.backend import Program, Step, UnsupportedKernelError
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Kernel
 from optdsl.runtime.batch import Batch
@@ -14,15 +14,11 @@ from optdsl.runtime.batch import Batch
 from ._kernel_lanes import unsupported
 
 
-class UnsupportedKernelError(NotImplementedError):
-    """A backend has no kernel for this spec; the message says why."""
-
-
 def checked(kernel: Kernel, backend: str) -> None:
     """Raises `UnsupportedKernelError` for a kernel that does not run on lanes."""
     reason = unsupported(kernel)
     if reason is not None:
-        raise UnsupportedKernelError(f"{backend}: {reason}")
+        raise UnsupportedKernelError(backend, reason)
 
 
 def chunked_step(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from optdsl.backend import Program
 from optdsl.kernel.ir import Kernel, Type
-from optdsl.language.inputs import drawn, inputs_by_shape
+from optdsl.language.inputs import inputs_by_shape, made
 from optdsl.language.link import snake
 from optdsl.language.optimizer import Hyper, Number, Optimizer, Ref, Role, Shape, State
 from optdsl.runtime.launch import CHUNK
@@ -26,7 +26,7 @@ from ._llvm_cpu import BLOCK, write_phase, write_prologue
 from ._llvm_levels import levels, write_level
 from ._llvm_machine import BYTES, ELEMENT
 from ._llvm_text import Function, LlvmMaker, Module, float_text
-from ._portable_math import two_sum
+from ._portable_math import INF, two_sum
 
 OK, BAD_STEP, NULL_POINTER, NEGATIVE_SIZE, BAD_HYPER = 0, -1, -2, -3, -10
 """What a function returns; BAD_HYPER - i for the hyper of number i."""
@@ -65,8 +65,8 @@ def not_for_a_library(program: Program) -> str | None:
         return "its gradient is taken at another point, to which a library would have to take theta and back"
     if program.views:
         return "it has a second view of the parameters, which a library does not know yet"
-    if any(drawn(name) for name in program.optimizer.inputs):
-        return "it draws random numbers, which a library does not yet"
+    if any(made(name) for name in program.optimizer.inputs):
+        return "it draws random numbers, or takes two gradients in a step, which a library does not do yet"
     if len({total.over_all for total in program.totals}) > 1:
         return "it reduces over tensors and over all of them, which needs memory that a library does not have"
     for state in program.optimizer.states:
@@ -77,8 +77,13 @@ def not_for_a_library(program: Program) -> str | None:
     return None
 
 
-def write_library(module: Module, programs: Sequence[Program], triple: str) -> None:
-    """All functions for the optimizer, for the storage of each program."""
+def write_library(module: Module, programs: Sequence[Program], triple: str, mark: str) -> None:
+    """All functions for the optimizer, for the storage of each program; `mark` is what NAME_compiled says."""
+    name, text = snake(programs[0].optimizer.name), mark.encode() + b"\0"
+    escaped = "".join(
+        chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:02X}" for byte in text
+    )
+    module.globals.append(f'@{name}_compiled = constant [{len(text)} x i8] c"{escaped}"')
     write_level(module, triple)
     for program in programs:
         storage = program.update.precision.storage
@@ -100,12 +105,13 @@ class _Checked(Function):
     def __init__(self, module: Module, given: Interface, kind: str, storage: Type) -> None:
         self.given, self.storage = given, storage
         step = kind == "step"
-        self.pointers = ["theta", *(["g"] if step else []), *(state.name for state in given.states)]
-        self.pointers += given.arrays if step else ()
+        names = ["theta", *(["g"] if step else []), *(state.name for state in given.states)]
+        names += given.arrays if step else ()
+        self.pointers = [f"of.{name}" for name in names]
         arguments = ["ptr %hypers", *(["i64 %t"] if step else []), "i64 %tensors", "ptr %sizes"]
         arguments += [f"ptr %{name}" for name in self.pointers]
         arguments += ["ptr %numbers"] if given.numbers else []
-        arguments += [f"double %{name}" for name in given.scalars] if step else []
+        arguments += [f"double %given.{name}" for name in given.scalars] if step else []
         head = f"define i32 @{given.name}_{kind}_{storage}({', '.join(arguments)})"
         super().__init__(module, head)
 
@@ -122,12 +128,9 @@ class _Checked(Function):
             domain = hyper.domain
             ends = ((domain.low, domain.low_closed, "g"), (domain.high, domain.high_closed, "l"))
             for end, closed, side in ends:
-                if end is not None:
-                    fits = (
-                        f"fcmp o{side}{'e' if closed else 't'} double {value}, {float_text(float(end), 64)}"
-                    )
-                else:
-                    fits = f"fcmp ord double {value}, {value}"
+                bound = float(end) if end is not None else {"g": -INF, "l": INF}[side]
+                compare = f"fcmp o{side}{'e' if closed else 't'} double"
+                fits = f"{compare} {value}, {float_text(bound, 64)}"
                 outside = self.value(f"xor i1 {self.value(fits)}, true")
                 wrong = self.value(f"or i1 {wrong}, {outside}")
             self.refuse(wrong, BAD_HYPER - number)
@@ -175,9 +178,9 @@ def _write_init(module: Module, given: Interface, storage: Type) -> None:
         for place, state in enumerate(given.numbers):
             at = write(f"getelementptr inbounds double, ptr {function.numbers_at(index)}, i64 {place}")
             function.add(f"store double {start(state)}, ptr {at}, align 8")
-        theta = function.item("ptr", "%theta", index)
+        theta = function.item("ptr", "%of.theta", index)
         for state in given.states:
-            to, value = function.item("ptr", f"%{state.name}", index), start(state)
+            to, value = function.item("ptr", f"%of.{state.name}", index), start(state)
 
             def fill(i: str, to: str = to, value: str | None = value) -> None:
                 kept = value
@@ -229,7 +232,7 @@ class _Step:
         for number in range(len(self.given.hypers)):
             self._set_hyper(number, function.hyper(number))
         for number, name in enumerate(self.given.scalars, len(self.given.hypers)):
-            self._set_hyper(number, f"%{name}")
+            self._set_hyper(number, f"%given.{name}")
         self.level = write("call i64 @level()", "level")
         counts = len(update.hypers) - len(self.program.totals) - 2
         if self.program.reductions:

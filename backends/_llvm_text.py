@@ -40,7 +40,7 @@ class Function:
         self.lines: list[str] = []
         self._room: list[str] = []
         self.at = "entry"
-        self._used: dict[str, int] = dict.fromkeys(re.findall(r"%(\w+)", head), 1)
+        self._used: dict[str, int] = dict.fromkeys(re.findall(r"%([\w.]+)", head), 1)
 
     def finish(self, *lines: str) -> None:
         """The function is whole, and in the module."""

@@ -125,7 +125,7 @@ class _Phase:
 
 class Interpreter:
     name = "interpreter"
-    modes = ("fma", "strict", "accurate", "fast")
+    modes: tuple[str, ...] = ("fma", "strict", "accurate", "fast")
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         """The kernel itself."""

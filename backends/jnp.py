@@ -51,6 +51,7 @@ _RENAME = {TIME: "now"}
 
 class Jnp:
     name = "jnp"
+    modes: tuple[str, ...] = ("fast", "accurate")
     imports = IMPORTS
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:

@@ -7,14 +7,19 @@ Both give the bits that the backend `interpreter` computes, whatever the process
 everywhere. NOT done: rows, columns and matrices.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from optdsl.backend import Backend, Program, Step
+from optdsl.backend import Backend, FileWriter, Program, Step, UnsupportedKernelError
 from optdsl.kernel.ir import Kernel
 from optdsl.kernel.printer import print_kernel
+from optdsl.language.link import snake
 
-from ._chunked_step import UnsupportedKernelError, checked, chunked_step, kernel_of
+from ._c_header import header
+from ._chunked_step import checked, chunked_step, kernel_of
 from ._llvm_cpu import Target, write_phase, write_prologue
+from ._llvm_levels import attribute_groups
+from ._llvm_library import not_for_a_library, write_library
 from ._llvm_machine import alias_metadata
 from ._llvm_ptx import TRIPLE, unsupported_on_gpu, write_gpu_phase, write_gpu_prologue, write_totals
 from ._llvm_text import ATTRIBUTES, Module
@@ -22,7 +27,8 @@ from ._llvm_text import ATTRIBUTES, Module
 
 class Llvm:
     name = "llvm"
-    modes = ("fma", "strict", "accurate", "fast")
+    modes: tuple[str, ...] = ("fma", "strict", "accurate", "fast")
+    forms: tuple[str, ...] = ("ll", "asm", "o", "so", "ptx")
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         if phase == "query" and program.query is not None:
@@ -35,6 +41,9 @@ class Llvm:
     def load(self, program: Program, phase: str = "update") -> Step:
         return chunked_step(program, phase, self.name, _compiled)
 
+    def files(self, programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
+        return _files(programs, form, by)
+
 
 def module_text(kernel: Kernel, target: Target) -> str:
     """A module with `prepare` and the phase, under its own name."""
@@ -45,31 +54,65 @@ def module_text(kernel: Kernel, target: Target) -> str:
     return module.text(ATTRIBUTES, alias_metadata())
 
 
-def gpu_module_text(program: Program) -> str:
-    """A module for NVIDIA's GPUs: `prepare_NAME` and `NAME` of every kernel, `totals_NAME` of those that sum;
-    a name ends in the type that is stored, as `update_f32`.
+def gpu_module_text(*programs: Program) -> str:
+    """A module for NVIDIA's GPUs: `prepare_NAME` and `NAME` of every kernel, `totals_NAME` of those that sum.
+
+    A name ends in the type that is stored, as `update_f32`; programs that differ in it may be together.
 
     Raises `UnsupportedKernelError` for specs whose kernels are not there.
     """
     module = Module()
-    for kernel in program.kernels:
-        checked(kernel, Llvm.name)
-        reason = unsupported_on_gpu(kernel)
-        if reason is not None:
-            raise UnsupportedKernelError(f"llvm: {reason}")
-        name = f"{kernel.name}_{kernel.precision.storage}"
-        write_gpu_prologue(module, kernel, f"prepare_{name}")
-        write_gpu_phase(module, kernel, name)
-        if kernel.sums:
-            write_totals(module, program, kernel, f"totals_{name}")
+    for program in programs:
+        for kernel in program.kernels:
+            checked(kernel, Llvm.name)
+            reason = unsupported_on_gpu(kernel)
+            if reason is not None:
+                raise UnsupportedKernelError(Llvm.name, reason)
+            name = f"{kernel.name}_{kernel.precision.storage}"
+            write_gpu_prologue(module, kernel, f"prepare_{name}")
+            write_gpu_phase(module, kernel, name)
+            if kernel.sums:
+                write_totals(module, program, kernel, f"totals_{name}")
     return module.text(ATTRIBUTES, alias_metadata())
 
 
-def ptx(program: Program, processor: str = "sm_80", version: int = 70) -> str:
+def ptx(*programs: Program, processor: str = "sm_80", version: int = 70) -> str:
     """The text for the driver of NVIDIA's GPUs: PTX `version` (70 is 7.0), for `processor` and later."""
     from optdsl.runtime.llvm_kernel import assembly
 
-    return assembly(gpu_module_text(program), TRIPLE, processor, f"+ptx{version}")
+    return assembly(gpu_module_text(*programs), TRIPLE, processor, f"+ptx{version}")
+
+
+def _files(programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
+    """Names and contents of what a spec becomes: a library and its header, or one stage on the way to it.
+
+    by: what generated files say after `compiled by optdsl`. Raises `UnsupportedKernelError`.
+    """
+    optimizer = programs[0].optimizer
+    name = snake(optimizer.name)
+    if form == "ptx":
+        text = f"// {optimizer.name}, compiled by optdsl {by}\n{ptx(*programs)}"
+        return {f"{name}.ptx": text.encode()}
+    reason = not_for_a_library(programs[0])
+    if reason is not None:
+        raise UnsupportedKernelError(Llvm.name, reason)
+    from optdsl.runtime import llvm_kernel as compiler
+
+    triple = compiler.host_triple()
+    module = Module()
+    write_library(module, programs, triple, f"{optimizer.name}, compiled by optdsl {by}")
+    text = module.text(ATTRIBUTES, attribute_groups(triple), alias_metadata())
+    made = {f"{name}.h": header(optimizer, by).encode()}
+    if form == "ll":
+        return {f"{name}.ll": f"; {optimizer.name}, compiled by optdsl {by}\n{text}".encode()}
+    if form == "asm":
+        comment = "#" if triple.startswith("x86_64") else "//"
+        assembly = compiler.assembly(text, triple, "")
+        return {f"{name}.s": f"{comment} {optimizer.name}, compiled by optdsl {by}\n{assembly}".encode()}
+    code = compiler.object_code(text, triple)
+    if form == "o":
+        return {f"{name}.o": code, **made}
+    return {f"lib{name}.so": compiler.linked(code), **made}
 
 
 def _compiled(kernel: Kernel) -> tuple[Any, Any]:
@@ -80,3 +123,4 @@ def _compiled(kernel: Kernel) -> tuple[Any, Any]:
 
 
 BACKEND: Backend = Llvm()
+FILES: FileWriter = Llvm()

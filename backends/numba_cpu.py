@@ -46,6 +46,7 @@ from optdsl.runtime.scalar_math import cbrt, floor, maximum, minimum, modulo, po
 
 class NumbaCpu:
     name = "numba_cpu"
+    modes: tuple[str, ...] = ("accurate", "fast")
     imports = IMPORTS + MATRIX_IMPORTS
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:

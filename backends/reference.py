@@ -175,6 +175,7 @@ def _inputs(optimizer: Optimizer, hypers: Mapping[str, Any], t: Any) -> Values:
 
 class Reference:
     name = "reference"
+    modes: tuple[str, ...] = ("accurate", "fast", "fma", "strict")
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         """The meaning as text: flags decided, every line with its shape."""

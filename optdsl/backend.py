@@ -5,7 +5,7 @@ this protocol. Nothing in `optdsl/` names a backend.
 """
 
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -79,6 +79,7 @@ class Step(Protocol):
 
 class Backend(Protocol):
     name: str
+    modes: tuple[str, ...]  # of `ir.MODES`, the one that is meant when none is named first
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         """The text that the backend runs; the same to the byte for the same program."""
@@ -102,6 +103,29 @@ class KernelWriter(Backend, Protocol):
         With `source`, the spec's lines stand in comments.
         """
         ...
+
+
+class FileWriter(Backend, Protocol):
+    """A backend that compiles ahead of time: to libraries, objects, and the text on the way to them."""
+
+    forms: tuple[str, ...]
+
+    def files(self, programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
+        """Names and contents of files, in one of `forms`; `by`: what they say after `compiled by optdsl`.
+
+        programs: one optimizer with its flags chosen, for every type that its parameters may have.
+
+        Raises `UnsupportedKernelError` for a spec, `FileNotFoundError` where a tool is missing.
+        """
+        ...
+
+
+class UnsupportedKernelError(Exception):
+    """A backend has no kernel for a spec; `reason` ends a sentence."""
+
+    def __init__(self, backend: str, reason: str) -> None:
+        super().__init__(f"{backend}: {reason}")
+        self.backend, self.reason = backend, reason
 
 
 DEFAULT_BACKEND = "numba_cpu"
@@ -131,3 +155,11 @@ def get_writer(name: str) -> KernelWriter:
     if not hasattr(backend, "functions"):
         raise UnknownBackendError(f"the backend `{name}` cannot write a module")
     return cast(KernelWriter, backend)
+
+
+def get_file_writer(name: str) -> FileWriter:
+    """A backend that can write files; raises `UnknownBackendError` for the others."""
+    backend = get_backend(name)
+    if not hasattr(backend, "files"):
+        raise UnknownBackendError(f"the backend `{name}` makes no files")
+    return cast(FileWriter, backend)

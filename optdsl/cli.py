@@ -130,52 +130,47 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
     click.get_current_context().exit(checking.finish())
 
 
+FILES = ("ll", "asm", "o", "so", "ptx")  # what a backend may write that is no Python
+MODES = ("accurate", "fast", "fma", "strict")  # `kernel.ir.MODES`, which need not be imported for --help
+
+
 @cli.command("compile")
 @click.argument("target", metavar="FILE|NAME")
-@click.option("-o", "--output", metavar="FILE", help="Where to; standard output without it.")
+@click.option("-o", "--output", metavar="FILE", help="Where to; a folder for what becomes several files. "
+              "Text goes to standard output without it.")  # fmt: skip
 @click.option("--for", "framework", type=click.Choice(["torch", "numpy", "optax"]), default="torch",
               show_default=True)  # fmt: skip
 @click.option("--target", "backend", metavar="BACKEND", help="The text that this backend runs, on its own.")
-@click.option("--mode", type=click.Choice(["accurate", "fast"]), default="accurate", show_default=True,
-              help="Compute in float64, or in the parameter's type.")  # fmt: skip
-@click.option("--emit", type=click.Choice(["source", "ir"]), default="source", show_default=True)
+@click.option("--mode", type=click.Choice(MODES), help="Compute in float64 (accurate), or in the type of the "
+              "parameters; the target says which there are, and which is its own.")  # fmt: skip
+@click.option("--flag", "flags", multiple=True, metavar="NAME=true|false", help="Choose a flag of the spec.")
+@click.option("--emit", type=click.Choice(["source", "ir", *FILES]), default="source", show_default=True,
+              help="A shared library (so) or object (o) with a C header, or a stage on the way.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite a file that optdsl did not write.")
 @everywhere
 def compile_command(
-    target: str, output: str | None, framework: str, backend: str | None, mode: str, emit: str, force: bool
+    target: str,
+    output: str | None,
+    framework: str,
+    backend: str | None,
+    mode: str | None,
+    flags: Sequence[str],
+    emit: str,
+    force: bool,
 ) -> None:
-    """Compile a spec to a Python module.
+    """Compile a spec to a Python module, or to a library that needs no Python.
 
     The module is imported like any other; its class is a torch optimizer or one for NumPy arrays.
 
     \b
     optdsl compile adam.opt -o adam.py
     python -c "from adam import Adam"
+    optdsl compile adam.opt --target llvm --emit so -o build/
     """
-    from optdsl.diagnostics import OptdslError
-    from optdsl.driver import compile_source, front, stages
-    from optdsl.files import STDIN, atomic_write, resolve_target
+    from optdsl.compiling import Wanted, compiled
 
-    source = resolve_target(target)
-    optimizer, warnings = front(source)
-    if warnings:
-        _show(OptdslError(warnings, optimizer.source))
-    if emit == "ir":
-        text = dict(stages(source, mode=mode))["kernel"]
-    elif backend is not None:
-        text = dict(stages(source, mode=mode, backend=_backend(backend)))["source"]
-    else:
-        text = compile_source(source, framework=framework, mode=mode)
-    if not text.startswith("#"):
-        text = f"# {optimizer.name}, compiled by optdsl {__version__} from {source.name}\n{text}"
-    if output is None or output == STDIN:
-        click.echo(text, nl=not text.endswith("\n"))
-        return
-    atomic_write(output, text if text.endswith("\n") else text + "\n", force=force)
-    click.echo(
-        f"{output}: {optimizer.name} for {backend or framework}, {'fast' if framework == 'optax' else mode}",
-        err=True,
-    )
+    wanted = Wanted(output, framework, backend, mode, flags, emit, force)
+    compiled(target, wanted, lambda error: _show(error))
 
 
 @cli.command("list")
@@ -219,6 +214,7 @@ def list_command(words: tuple[str, ...], sharding: str | None, max_state: int | 
 @everywhere
 def show(target: str, stage: str | None, flags: Sequence[str], mode: str) -> None:
     """Show a spec: its text, its equations and the kernel made of it; or one stage of compiling it."""
+    from optdsl.compiling import chosen_flags
     from optdsl.driver import STAGES, meaning, stages
     from optdsl.explain import shown
     from optdsl.files import resolve_target
@@ -226,7 +222,7 @@ def show(target: str, stage: str | None, flags: Sequence[str], mode: str) -> Non
 
     source = resolve_target(target)
     spec = meaning(source)[0]
-    chosen = _flags(flags, [flag.name for flag in spec.flags] if isinstance(spec, Optimizer) else [])
+    chosen = chosen_flags(flags, [flag.name for flag in spec.flags] if isinstance(spec, Optimizer) else [])
     if stage is None:
         click.echo(shown(source, chosen, mode))
         return
@@ -239,28 +235,6 @@ def show(target: str, stage: str | None, flags: Sequence[str], mode: str) -> Non
             return
         parts.append(f"# --- {name}\n{text.rstrip()}")
     click.echo("\n\n".join(parts))
-
-
-def _flags(given: Sequence[str], known: Sequence[str]) -> dict[str, bool]:
-    chosen = {}
-    for setting in given:
-        name, _, value = setting.partition("=")
-        if name not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise click.BadParameter(f"the spec has no flag {name!r}; {has}.", param_hint="'--flag'")
-        if value.lower() not in ("", "true", "false"):
-            raise click.BadParameter(f"{name!r} is true or false, not {value!r}.", param_hint="'--flag'")
-        chosen[name] = value.lower() != "false"
-    return chosen
-
-
-def _backend(name: str) -> str:
-    from optdsl.backend import available_backends
-
-    known = [known.replace("_", "-") for known in available_backends()]
-    if name not in known:
-        raise click.BadParameter(f"{name!r} is not one of {', '.join(known)}.", param_hint="'--target'")
-    return name.replace("-", "_")
 
 
 @cli.command()

@@ -3,20 +3,22 @@
     text -> syntax tree -> Optimizer (meaning) -> Kernel IR -> generated source
 
 `meaning` goes as far as the meaning and tells everything that is wrong with the text, and `front` does so
-for optimizers, which are what can be compiled; `check` asks what can be
-proved of the meaning; `compile_source` goes on to a Python module; `stages` does the same and shows
+for optimizers, which are what can be compiled; `check` asks what can be proved of the meaning;
+`compile_source` goes on to a Python module, `compile_files` to libraries; `stages` does the same and shows
 every form on the way. This is the one file that sees all of the compiler, and gives it the texts of
 the library; nothing below it prints, exits or reads a file.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from optdsl import checks
-from optdsl.backend import Program, get_backend
+from optdsl.backend import Program, UnsupportedKernelError, get_backend, get_file_writer
 from optdsl.checks.catalogue import Lookup
 from optdsl.checks.findings import findings
 from optdsl.diagnostics import Diagnostic, Report, Source
 from optdsl.diagnostics.catalogue import NotAnOptimizer
+from optdsl.diagnostics.catalogue_files import NoLinker, NotForTarget
 from optdsl.diagnostics.catalogue_parts import NotOnItsOwn
 from optdsl.emit.module import emit_module
 from optdsl.emit.optax_module import emit_optax
@@ -29,7 +31,7 @@ from optdsl.language.arguments import Meaning
 from optdsl.language.definitions import resolve
 from optdsl.language.link import Linked, link, snake
 from optdsl.language.objective import Objective
-from optdsl.language.optimizer import Optimizer
+from optdsl.language.optimizer import Optimizer, settled
 from optdsl.language.parser import blanked_names, parse
 from optdsl.language.parts import Part
 from optdsl.language.printer import print_file
@@ -140,6 +142,41 @@ def compile_source(source: Source, *, framework: str, mode: str = "accurate", co
     return emit_module(optimizer, framework=framework, mode=mode, comments=comments)
 
 
+def compile_files(
+    source: Source,
+    *,
+    backend: str,
+    form: str,
+    mode: str,
+    flags: Mapping[str, bool] | None = None,
+    by: str = "",
+) -> dict[str, bytes]:
+    """Text to files that need no Python, by name, in one of the `forms` of a backend that writes files.
+
+    by: what they say after `compiled by optdsl`.
+    """
+    optimizer, _ = front(source)
+    writer = get_file_writer(backend)
+    chosen = settled(optimizer.flags, flags or {})
+    programs = [build(optimizer, Precision(mode, storage), chosen) for storage in (Type.F32, Type.F64)]
+    with _told(optimizer, backend):
+        return writer.files(programs, form, by)
+
+
+@contextmanager
+def _told(optimizer: Optimizer, backend: str) -> Iterator[None]:
+    """What a backend has no kernel for, and what it misses on this machine, as problems to be shown."""
+    report = Report(optimizer.source or Source("", ""))
+    try:
+        yield
+    except UnsupportedKernelError as error:
+        span, name = optimizer.span, optimizer.name
+        report.add(NotForTarget(span=span, name=name, target=backend, reason=error.reason))
+    except FileNotFoundError as error:
+        report.add(NoLinker(span=None, reason=str(error)))
+    report.raise_if_errors()
+
+
 def stages(
     source: Source,
     *,
@@ -164,7 +201,9 @@ def stages(
     program = run_passes(lowered)
     yield "kernel", _print(program)
     names = [kernel.name for kernel in program.kernels]
-    yield "source", "\n\n".join(get_backend(backend).source(program, name) for name in names)
+    with _told(optimizer, backend):
+        text = "\n\n".join(get_backend(backend).source(program, name) for name in names)
+    yield "source", text
 
 
 def _print(program: Program) -> str:

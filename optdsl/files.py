@@ -245,6 +245,17 @@ def atomic_write(
         raise _fail(path, problem) from None
 
 
+def folder_for(path: str | os.PathLike[str]) -> str:
+    """The folder, made if there is none. Raises `FileError`."""
+    path = os.fspath(path)
+    try:
+        os.makedirs(path, exist_ok=True)
+    except (OSError, ValueError) as error:
+        problem = problems.FileUnwritable(span=None, path=path, reason=_reason(error))
+        raise _fail(path, problem) from None
+    return path
+
+
 def _may_write(path: str, *, force: bool, new: bool) -> None:
     try:
         mode = os.lstat(path).st_mode
@@ -259,10 +270,12 @@ def _may_write(path: str, *, force: bool, new: bool) -> None:
 
 
 def _is_ours(path: str) -> bool:
-    """An empty file is nobody's work."""
+    """An empty file is nobody's work; one that is no text says whose it is somewhere."""
     try:
         with open(path, "rb") as file:
             start = file.read(4096)
+            if b"\0" in start:
+                return HEADER.encode() in start + file.read()
     except OSError:
         return False
     return not start or HEADER.encode() in start.split(b"\n", 1)[0].lower()

@@ -164,3 +164,30 @@ class FileUnwritable(Problem):
     title = "`{path}` cannot be written: {reason}"
     path: str
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotForTarget(Problem):
+    """Backends differ in what they have kernels for.
+
+    `optdsl compile` without `--target` makes a module that can do all that a spec can say.
+    """
+
+    code = "OD024"
+    title = "`{name}` cannot be compiled for {target}: {reason}"
+    advice = "without `--target` it becomes a module for torch, NumPy or optax"
+    name: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoLinker(Problem):
+    """An object file becomes a shared library by the system's C compiler, which is looked for as `$CC` or
+    `cc`. Nothing else of it is used.
+    """
+
+    code = "OD025"
+    title = "there is no C compiler to link a library with: {reason}"
+    advice = "install one, or name it in $CC; `--emit o` makes an object file without it"
+    reason: str

@@ -5,9 +5,15 @@ take. Assumed: the text is ours; LLVM ends the process on some that it cannot lo
 """
 
 import ctypes
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -36,6 +42,10 @@ def _machine(*, plain: bool) -> Any:
 
 def host_has_fma() -> bool:
     return bool(llvm.get_host_cpu_features().get("fma", False))
+
+
+def host_features() -> frozenset[str]:
+    return frozenset(name for name, there in llvm.get_host_cpu_features().items() if there)
 
 
 def optimized(text: str, machine: Any) -> Any:
@@ -68,6 +78,40 @@ def assembly(text: str, triple: str, processor: str, features: str = "") -> str:
         return made
 
 
+def object_code(text: str, triple: str) -> bytes:
+    """An object file for every processor of a kind; functions may ask for more in their attributes."""
+    with _LOCK:
+        machine = machine_for(triple, "x86-64" if triple.startswith("x86_64") else "", "")
+        made: bytes = machine.emit_object(optimized(text, machine))
+        return made
+
+
+def host_triple() -> str:
+    triple: str = llvm.get_default_triple()
+    return triple
+
+
+def linked(code: bytes) -> bytes:
+    """An object file as a shared library that depends on nothing.
+
+    Raises `FileNotFoundError` where there is no C compiler, which is what links, and `RuntimeError` with its
+    words.
+    """
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        raise FileNotFoundError("cc")
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder, "kernels.o"), Path(folder, "library.so")
+        before.write_bytes(code)
+        command = [compiler, "-shared", "-nostdlib", "-s", "-o", str(after), str(before)]
+        if sys.platform.startswith("linux"):
+            command += ["-Wl,-z,now", "-Wl,-z,noexecstack", "-Wl,--no-undefined", "-Wl,--build-id=none"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip())
+        return after.read_bytes()
+
+
 class CompiledModule:
     """Machine code for this processor, kept as long as one of its functions is.
 
@@ -83,6 +127,11 @@ class CompiledModule:
     def _function(self, name: str, arguments: int) -> Callable[..., None]:
         address = self._engine.get_function_address(name)
         return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(address)
+
+    def returning(self, name: str) -> Callable[..., int]:
+        """A function of a library, with arguments as `ctypes` values; lives as long as the module."""
+        address = self._engine.get_function_address(name)
+        return ctypes.CFUNCTYPE(ctypes.c_int32)(address)
 
     def prologue(self, name: str) -> "CompiledKernel":
         call = self._function(name, 6)

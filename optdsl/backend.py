@@ -105,6 +105,7 @@ class KernelWriter(Backend, Protocol):
 
 
 DEFAULT_BACKEND = "numba_cpu"
+DEFAULT_GPU_BACKEND = "llvm"
 
 
 class UnknownBackendError(LookupError):
@@ -131,3 +132,23 @@ def get_writer(name: str) -> KernelWriter:
     if not hasattr(backend, "functions"):
         raise UnknownBackendError(f"the backend `{name}` cannot write a module")
     return cast(KernelWriter, backend)
+
+
+class GpuWriter(Protocol):
+    """A backend that has kernels for NVIDIA's GPUs."""
+
+    def ptx(self, program: Program) -> str:
+        """PTX with an entry `NAME_STORAGE` for every kernel of the program, as `runtime.cuda_kernel` has it.
+
+        Raises `NotImplementedError` for what has no kernel there, with the reason.
+        """
+        ...
+
+
+def get_gpu_writer(name: str) -> GpuWriter:
+    """Raises `UnknownBackendError` for a backend that has no kernels for GPUs."""
+    get_backend(name)
+    module = import_module(f"optdsl.backends.{name}")
+    if not hasattr(module, "ptx"):
+        raise UnknownBackendError(f"the backend `{name}` has no kernels for GPUs")
+    return cast(GpuWriter, module)

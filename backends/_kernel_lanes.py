@@ -1,9 +1,10 @@
 """A kernel's statements on lanes: what the LLVM emitter and the interpreter of kernels share.
 
 In: a verified kernel, and a `Machine` that loads, stores and sums. Out: its calls, in the order of the
-kernel. What an operator is made of is decided here and in `_portable_math` alone, so backends of this kind
+kernel. What an operator is made of is decided here and in `optdsl.portable` alone, so backends of this kind
 cannot differ in a bit. In the mode `fma`, a float32 product that is added to something is not rounded before;
-nothing else is contracted. NOT done: loops over rows, columns and whole matrices (`unsupported` says so).
+nothing else is contracted.
+NOT done: loops over rows, columns and whole matrices (`unsupported` says so).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -28,9 +29,8 @@ from optdsl.kernel.ir import (
     Type,
 )
 from optdsl.kernel.walk import nodes
-
-from ._lanes import Lane, Maker, Sort, select
-from ._portable_math import ONLY_DOUBLE
+from optdsl.portable.functions import ONLY_DOUBLE
+from optdsl.portable.lanes import Lane, Maker, Sort, select
 
 
 class Machine(Protocol):
@@ -57,7 +57,7 @@ class Machine(Protocol):
         ...
 
     def call(self, function: str, arguments: list[Lane]) -> Lane:
-        """One of `_portable_math.FUNCTIONS`."""
+        """One of `optdsl.portable.functions.FUNCTIONS`."""
         ...
 
 
@@ -119,8 +119,11 @@ class _Values:
                 return self._sum(left, right, minus=name == "sub")
             case Op(name=name, args=args):
                 values = [self.of(arg) for arg in args]
-                return OPERATORS[name](*values) if name in OPERATORS else self.machine.call(name, values)
+                return OPERATORS[name](*values) if name in OPERATORS else self.call(name, values)
         raise AssertionError(expr)
+
+    def call(self, name: str, values: list[Lane]) -> Lane:
+        return self.machine.call(name, values)
 
     def _sum(self, left: Expr, right: Expr, *, minus: bool) -> Lane:
         """Of two products, the first is rounded."""
@@ -163,6 +166,12 @@ class _Phase(_Values):
         super().__init__(machine, bound, contracts=kernel.precision.mode == "fma")
         self.kernel = kernel
         self.loaded: dict[str, Lane] = {}
+
+    def call(self, name: str, values: list[Lane]) -> Lane:
+        precision = self.kernel.precision
+        if name == "pow" and precision.compute is not precision.storage:
+            name = "short_pow"  # what it is less exact by is rounded away
+        return super().call(name, values)
 
     def of(self, expr: Expr) -> Lane:
         if isinstance(expr, Load):

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from optdsl.portable.llvm_text import Function, Module
+
 from ._llvm_cpu import Target
-from ._llvm_text import Function, Module
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from optdsl.kernel.ir import Kernel, Type
 from optdsl.language.inputs import inputs_by_shape, made
 from optdsl.language.link import snake
 from optdsl.language.optimizer import Hyper, Number, Optimizer, Ref, Role, Shape, State
+from optdsl.portable.functions import INF, two_sum
+from optdsl.portable.lanes import Lane, Sort
+from optdsl.portable.llvm_text import Function, LlvmMaker, Module, float_text
 from optdsl.runtime.launch import CHUNK
 
 from ._kernel_lanes import unsupported
-from ._lanes import Lane, Sort
 from ._llvm_cpu import BLOCK, write_phase, write_prologue
 from ._llvm_levels import levels, write_level
 from ._llvm_machine import BYTES, ELEMENT
-from ._llvm_text import Function, LlvmMaker, Module, float_text
-from ._portable_math import INF, two_sum
 
 OK, BAD_STEP, NULL_POINTER, NEGATIVE_SIZE, BAD_HYPER = 0, -1, -2, -3, -10
 """What a function returns; BAD_HYPER - i for the hyper of number i."""

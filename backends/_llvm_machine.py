@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from optdsl.kernel.ir import Buffer, Kernel, Type
+from optdsl.portable.functions import FUNCTIONS, fma_by_double
+from optdsl.portable.lanes import Lane, Sort
+from optdsl.portable.llvm_text import Function, LlvmMaker
 from optdsl.runtime.batch import MAX_BUFFERS
-
-from ._lanes import Lane, Sort
-from ._llvm_text import Function, LlvmMaker
-from ._portable_math import FUNCTIONS, fma_by_double
 
 BITS = {Type.F32: 32, Type.F64: 64}
 BYTES = {Type.F32: 4, Type.F64: 8}

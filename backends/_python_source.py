@@ -5,7 +5,8 @@ value is computed with the kernel's operations in the kernel's order, nothing mo
 for, are the spec's own lines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 from optdsl.diagnostics import Source, Span
@@ -34,7 +35,24 @@ from optdsl.language.optimizer import Shape
 from optdsl.runtime.batch import MAX_BUFFERS
 
 _INDENT = "    "
+_VECTORS = {
+    "exp": "vector_exp",
+    "log": "vector_log",
+    "tanh": "vector_tanh",
+    "sigmoid": "vector_sigmoid",
+    "cbrt": "vector_cbrt",
+    "pow": "vector_power",
+}
+"""Of elements: what the C library does one by one. In a prologue, its function is the more exact one."""
 _SCRATCH = MAX_BUFFERS - 1  # the number of the buffer of the first sum; the next have the numbers below
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a value is computed: what names are called there, and whether there is one for each element."""
+
+    names: Mapping[str, str]
+    of_elements: bool
 
 
 def prologue_source(kernel: Kernel, name: str, source: Source | None = None) -> str:
@@ -48,7 +66,7 @@ def prologue_source(kernel: Kernel, name: str, source: Source | None = None) -> 
     bound = {let.name for let in kernel.prologue}
     inputs = {hyper: f"hypers[row, {i}]" for i, hyper in enumerate(kernel.hypers)}
     inputs |= {state: f"states[row, {i}]" for i, state in enumerate(kernel.scalar_states)}
-    rename = {TIME: "t[row]", DIRECTION: "direction[row]"}
+    place = _Place({TIME: "t[row]", DIRECTION: "direction[row]"}, of_elements=False)
     lines = [
         "@prologue",
         f"def {name}(hypers, t, direction, states, scalars):",
@@ -57,9 +75,9 @@ def prologue_source(kernel: Kernel, name: str, source: Source | None = None) -> 
     ]
     body = [f"{given} = {where}" for given, where in inputs.items() if given in needed and given not in bound]
     for let in kernel.prologue:
-        body += _commented(_let(let, kernel, rename), let.span, source)
+        body += _commented(_let(let, kernel, place), let.span, source)
     body += [
-        f"scalars[row, {column}] = {rename.get(scalar, scalar)}"
+        f"scalars[row, {column}] = {place.names.get(scalar, scalar)}"
         for column, scalar in enumerate(kernel.scalars)
     ]
     body += [f"states[row, {column}] = {new}" for column, new in enumerate(kernel.scalar_updates)]
@@ -254,13 +272,13 @@ def _loads(expr: Expr) -> set[str]:
 
 
 def _phase_lines(stmt: Stmt, kernel: Kernel, source: Source | None) -> list[str]:
-    rename = {TIME: "now"}
+    place = _Place({TIME: "now"}, of_elements=True)
     if isinstance(stmt, Let):
-        return _commented(_let(stmt, kernel, rename), stmt.span, source)
+        return _commented(_let(stmt, kernel, place), stmt.span, source)
     if isinstance(stmt, Total):
         (phase,) = kernel.phases
         column = [each for each in phase.body if isinstance(each, Total)].index(stmt)
-        value = _print(stmt.value, kernel, rename)[0]
+        value = _print(stmt.value, kernel, place)[0]
         if stmt.shape is Shape.COLS:
             so_far = f"read_f64(columns{column}, i, {_SCRATCH - column})"
             joined = f"maximum({so_far}, {value})" if stmt.largest else f"{so_far} + {value}"
@@ -268,11 +286,11 @@ def _phase_lines(stmt: Stmt, kernel: Kernel, source: Source | None) -> list[str]
         return [f"write_f64({_scratch(column)}, j, {value}, {_SCRATCH - column})"]
     column = _column(kernel, stmt.buffer)
     type_ = kernel.buffer(stmt.buffer).type
-    return [f"write_{type_}({stmt.buffer}_at, i, {_print(stmt.value, kernel, rename)[0]}, {column})"]
+    return [f"write_{type_}({stmt.buffer}_at, i, {_print(stmt.value, kernel, place)[0]}, {column})"]
 
 
-def _let(let: Let, kernel: Kernel, rename: dict[str, str]) -> str:
-    return f"{let.name} = {_print(let.value, kernel, rename)[0]}"
+def _let(let: Let, kernel: Kernel, place: _Place) -> str:
+    return f"{let.name} = {_print(let.value, kernel, place)[0]}"
 
 
 def _column(kernel: Kernel, buffer: str) -> int:
@@ -287,7 +305,7 @@ def _commented(text: str, span: Span | None, source: Source | None) -> list[str]
     return ["# " + "".join(char if char.isprintable() else "?" for char in line), text]
 
 
-def _print(expr: Expr, kernel: Kernel, rename: dict[str, str]) -> tuple[str, int]:
+def _print(expr: Expr, kernel: Kernel, place: _Place) -> tuple[str, int]:
     """The text of a value, and how tightly it binds."""
     match expr:
         case Const(value=bool() as truth):
@@ -298,22 +316,26 @@ def _print(expr: Expr, kernel: Kernel, rename: dict[str, str]) -> tuple[str, int
                 return f"f32({text})", ATOM
             return text, NEGATION if value < 0 else ATOM
         case Local(name=name):
-            return rename.get(name, name), ATOM
+            return place.names.get(name, name), ATOM
         case Load(buffer=buffer, type=type_):
             of_row = kernel.loop is Loop.MATRIX and kernel.buffer(buffer).shape is Shape.ROWS
             index = "0" if of_row else "i"
             return f"read_{type_}({buffer}_at, {index}, {_column(kernel, buffer)})", ATOM
         case Cast(operand=operand, type=type_):
-            return f"{type_}({_print(operand, kernel, rename)[0]})", ATOM
+            return f"{type_}({_print(operand, kernel, place)[0]})", ATOM
+        case Op(name=name, args=args, type=type_) if name in _VECTORS and place.of_elements:
+            short = name == "pow" and kernel.precision.compute is not kernel.precision.storage
+            function = "vector_short_power" if short else _VECTORS[name]
+            return f"{function}({', '.join(_print(arg, kernel, place)[0] for arg in args)})", ATOM
         case Op(name=name, args=args):
             row = OPERATORS[name]
             own = row.python_precedence
             if own == ATOM:
-                return row.python.format(*(_print(arg, kernel, rename)[0] for arg in args)), ATOM
+                return row.python.format(*(_print(arg, kernel, place)[0] for arg in args)), ATOM
             printed = []
-            for place, arg in enumerate(args):
-                text, level = _print(arg, kernel, rename)
-                tight = level > own or (level == own and place == 0 and own != COMPARE)
+            for position, arg in enumerate(args):
+                text, level = _print(arg, kernel, place)
+                tight = level > own or (level == own and position == 0 and own != COMPARE)
                 printed.append(text if tight else f"({text})")
             return row.python.format(*printed), own
     raise AssertionError(expr)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from optdsl.backend import Backend, Program, Step
 from optdsl.kernel.ir import DIRECTION, TIME, Buffer, Kernel, Type
 from optdsl.kernel.printer import print_kernel
+from optdsl.portable.functions import FUNCTIONS, fma_by_double
+from optdsl.portable.lanes import Lane, NumpyMaker, Sort
 
 from ._chunked_step import checked, chunked_step, kernel_of
 from ._kernel_lanes import run_phase, run_prologue
-from ._lanes import Lane, NumpyMaker, Sort
-from ._portable_math import FUNCTIONS, fma_by_double
 
 BLOCK = 1024  # elements that are summed as one
 _MAKERS = {Type.F32: NumpyMaker(32), Type.F64: NumpyMaker(64)}

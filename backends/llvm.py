@@ -14,6 +14,7 @@ from optdsl.backend import Backend, FileWriter, Program, Step, UnsupportedKernel
 from optdsl.kernel.ir import Kernel
 from optdsl.kernel.printer import print_kernel
 from optdsl.language.link import snake
+from optdsl.portable.llvm_text import ATTRIBUTES, Module
 
 from ._c_header import header
 from ._chunked_step import checked, chunked_step, kernel_of
@@ -22,7 +23,6 @@ from ._llvm_levels import attribute_groups
 from ._llvm_library import not_for_a_library, write_library
 from ._llvm_machine import alias_metadata
 from ._llvm_ptx import TRIPLE, unsupported_on_gpu, write_gpu_phase, write_gpu_prologue, write_totals
-from ._llvm_text import ATTRIBUTES, Module
 
 
 class Llvm:

@@ -40,6 +40,8 @@ from optdsl.runtime.numba_kernel import block_sum6, block_sum7, reduction
 from optdsl.runtime.numba_kernel import block_max0, block_max1, block_max2, block_max3, block_max4, block_max5
 from optdsl.runtime.numba_kernel import block_max6, block_max7, matrix_reduction
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
+from optdsl.runtime.vector_math import vector_cbrt, vector_exp, vector_log, vector_power, vector_short_power
+from optdsl.runtime.vector_math import vector_sigmoid, vector_tanh
 from optdsl.runtime.scalar_math import cbrt, floor, maximum, minimum, modulo, power, sigmoid, sign, where
 """
 

@@ -120,7 +120,7 @@ class FileWriter(Backend, Protocol):
         ...
 
 
-class UnsupportedKernelError(Exception):
+class UnsupportedKernelError(NotImplementedError):
     """A backend has no kernel for a spec; `reason` ends a sentence."""
 
     def __init__(self, backend: str, reason: str) -> None:
@@ -129,6 +129,7 @@ class UnsupportedKernelError(Exception):
 
 
 DEFAULT_BACKEND = "numba_cpu"
+DEFAULT_GPU_BACKEND = "llvm"
 
 
 class UnknownBackendError(LookupError):
@@ -163,3 +164,23 @@ def get_file_writer(name: str) -> FileWriter:
     if not hasattr(backend, "files"):
         raise UnknownBackendError(f"the backend `{name}` makes no files")
     return cast(FileWriter, backend)
+
+
+class GpuWriter(Protocol):
+    """A backend that has kernels for NVIDIA's GPUs."""
+
+    def ptx(self, program: Program) -> str:
+        """PTX with an entry `NAME_STORAGE` for every kernel of the program, as `runtime.cuda_kernel` has it.
+
+        Raises `NotImplementedError` for what has no kernel there, with the reason.
+        """
+        ...
+
+
+def get_gpu_writer(name: str) -> GpuWriter:
+    """Raises `UnknownBackendError` for a backend that has no kernels for GPUs."""
+    get_backend(name)
+    module = import_module(f"optdsl.backends.{name}")
+    if not hasattr(module, "ptx"):
+        raise UnknownBackendError(f"the backend `{name}` has no kernels for GPUs")
+    return cast(GpuWriter, module)

@@ -1,12 +1,15 @@
 """Specs as classes, without a file in between: the common half of `optdsl.torch` and `optdsl.numpy`."""
 
 import re
+from dataclasses import replace
 from functools import cache
 from os import PathLike, fspath
+from typing import Any, cast
 
 from optdsl import driver
 from optdsl.checks.catalogue import NoSpecError
 from optdsl.diagnostics import Source
+from optdsl.emit.device_code import device_code
 from optdsl.emit.loading import load_generated
 from optdsl.files import library_names, read_library, resolve_target
 from optdsl.language.optimizer import Optimizer
@@ -26,8 +29,10 @@ def _compiled(name: str, text: str, framework: str, mode: str) -> type:
     optimizer, _ = driver.front(source)
     module_text = driver.compile_source(source, framework=framework, mode=mode, comments=False)
     module = load_generated(module_text, f"optdsl_{framework}_{optimizer.name}")
-    found: type = getattr(module, optimizer.name)
-    return found
+    found: Any = getattr(module, optimizer.name)
+    if framework == "torch":
+        found.layout = replace(found.layout, device_code=device_code(optimizer, mode))
+    return cast(type, found)
 
 
 @cache

@@ -1,8 +1,10 @@
-"""Every spec as a `torch.optim.Optimizer` with fused CPU kernels.
+"""Every spec as a `torch.optim.Optimizer` with fused kernels.
 
 from optdsl.torch import Adam, load
 opt = Adam(model.parameters(), lr=3e-4)
 Mine = load("mine.opt")
+
+Parameters are on the CPU, or on NVIDIA's GPUs where the rule has kernels for them.
 """
 
 from os import PathLike

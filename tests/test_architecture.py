@@ -17,7 +17,8 @@ MAPPED = ("backends", "grammar", "specs")
 # here may import everything but backends.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "optdsl.diagnostics": (),
-    "optdsl.runtime": (),
+    "optdsl.portable": (),
+    "optdsl.runtime": ("optdsl.portable",),
     "optdsl.language": ("optdsl.diagnostics", "optdsl.grammar"),
     "optdsl.kernel": ("optdsl.diagnostics", "optdsl.language", "optdsl.backend"),
     "optdsl.backend": ("optdsl.diagnostics", "optdsl.kernel", "optdsl.language", "optdsl.runtime"),
@@ -25,7 +26,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "optdsl.files": ("optdsl.diagnostics",),
     "optdsl.console": (),
 }
-_COMPILER = ("optdsl.diagnostics", "optdsl.language", "optdsl.kernel", "optdsl.backend", "optdsl.runtime")
+_COMPILER = (
+    *("optdsl.diagnostics", "optdsl.language", "optdsl.kernel", "optdsl.backend", "optdsl.runtime"),
+    "optdsl.portable",
+)
 MAY_IMPORT |= {"optdsl.emit": _COMPILER, "optdsl.backends": ("optdsl.emit", *_COMPILER)}
 
 

@@ -64,3 +64,12 @@ def test_modules_are_the_same_bytes_in_every_process() -> None:
         for seed in ("1", "2", "3")
     }
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("name", ["adam", "lamb", "padam", "amos"])
+def test_llvm(name: str, golden: Golden) -> None:
+    """One that goes through memory once, two that sum, one with a function that is no instruction."""
+    text = dict(driver.stages(read_library(name), mode="fma", backend="llvm"))["source"]
+    golden(GOLDEN / name / "source.ll", text)
+    made = driver.compile_files(read_library(name), backend="llvm", form="o", mode="fma", by="for a test")
+    golden(GOLDEN / name / "library.h", made[f"{name}.h"].decode())

@@ -16,11 +16,11 @@ from optdsl.backends import _llvm_levels, _llvm_library, llvm
 from optdsl.backends._llvm_levels import attribute_groups, levels
 from optdsl.backends._llvm_library import interface, not_for_a_library, write_library
 from optdsl.backends._llvm_machine import alias_metadata
-from optdsl.backends._llvm_text import ATTRIBUTES, Module
 
 from optdsl.backend import Program, get_backend
 from optdsl.cli import cli
 from optdsl.kernel.ir import Type
+from optdsl.portable.llvm_text import ATTRIBUTES, Module
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.llvm_kernel import CompiledModule, host_features, host_triple
 from tests.support import programs

@@ -7,10 +7,10 @@ import mpmath
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from optdsl.backends._lanes import Lane, NumpyMaker, Sort
-from optdsl.backends._portable_math import FUNCTIONS, fma_by_double
 
 from optdsl.language.operators import OPERATORS
+from optdsl.portable.functions import FUNCTIONS, fma_by_double
+from optdsl.portable.lanes import Lane, NumpyMaker, Sort
 
 Array = NDArray[Any]
 COUNT = 1500

@@ -85,6 +85,15 @@ def emit_module(
     return f"{head}\n\n{body}\n\n\n{table}\n\n\n{class_text(optimizer, base, comments=comments)}\n"
 
 
+def kernels_by_name(optimizer: Optimizer, mode: str) -> dict[str, tuple[Program, int]]:
+    """What the functions of a module are: a program, and the place of the kernel in `program.kernels`."""
+    functions = _Functions(get_writer(DEFAULT_BACKEND), optimizer, comments=False)
+    ranks = {flag.name: flag.rank for flag in optimizer.flags if flag.rank is not None}
+    for setting in flag_settings(optimizer):
+        functions.variant(specialise(optimizer, setting), setting, ranks, mode)
+    return functions.kernels
+
+
 class _Functions:
     """The kernels' functions by name; functions of the same text are written once."""
 
@@ -93,6 +102,8 @@ class _Functions:
         self.source = optimizer.source if comments else None
         self.texts: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        self.kernels: dict[str, tuple[Program, int]] = {}  # of functions that go through memory
+        self._homes: dict[int, tuple[Program, int]] = {}  # by the identity of a kernel
 
     def variant(
         self, optimizer: Optimizer, setting: dict[str, bool], ranks: Mapping[str, int], mode: str
@@ -104,6 +115,9 @@ class _Functions:
         return replace(facts, only_matrices=any(programs[0].stages) and not ranks)
 
     def _facts(self, optimizer: Optimizer, programs: list[Program], suffix: str) -> VariantFacts:
+        for program in programs:
+            alone = replace(program, query=None)
+            self._homes |= {id(kernel): (alone, place) for place, kernel in enumerate(alone.kernels)}
         updates = [program.update for program in programs]
         phase = updates[0].name  # "update", or "query"
         prologue = "prepare" if phase == "update" else f"prepare_{phase}"
@@ -182,6 +196,8 @@ class _Functions:
             phase_name = f"{phase}_{storage}"
             prologue_text, phase_text = self.writer.functions(kernel, prologue_name, phase_name, self.source)
             pairs.append((self._add(prologue_name, prologue_text), self._add(phase_name, phase_text)))
+            if id(kernel) in self._homes:
+                self.kernels.setdefault(pairs[-1][1], self._homes[id(kernel)])
         return pairs[0], pairs[1]
 
     def _add(self, name: str, text: str) -> str:

@@ -11,6 +11,7 @@ GENERATED = frozenset(
     "addresses chunks chunk first last scalars tensor start size row offset i hypers states t direction "
     "now arrays numbers both either neither one_less_power total total_of_rows total_of_columns "
     "largest_of_rows largest_of_columns sqrt exp log tanh cos sin "
+    "vector_cbrt vector_exp vector_log vector_power vector_short_power vector_sigmoid vector_tanh "
     "reduction scratch partials block count j BLOCK block_sum0 block_sum1 block_sum2 block_sum3 "
     "block_sum4 block_sum5 block_sum6 block_sum7 "
     "block_max0 block_max1 block_max2 block_max3 block_max4 block_max5 block_max6 block_max7 "

@@ -4,11 +4,12 @@ In: what a kernel for the CPU takes (`numba_kernel`), on the host: tables of add
 step's scalars. Out: a launch on the current stream: the step is done when the stream has come that far. Sums
 wait for it: partial sums of each chunk come back to the host, which adds them in order, as those of the CPU.
 
-    entry(addresses u64[T][B], chunks s64[C][4], scalars f64[R][S])
-    entry(addresses u64[T][B], chunks s64[C][4], scalars f64[R][S], partials f64[C][K])   where it sums
+    entry(addresses u64[T][B], chunks s64[C][4], scalars[R][S])
+    entry(addresses u64[T][B], chunks s64[C][4], scalars[R][S], partials f64[C][K])   where it sums
 
-with one block of `THREADS` a chunk. Tables go up when they have changed, and only then; modules are loaded
-once for a device and a text. Assumed: addresses are right, and nothing overlaps. NOT done: CUDA graphs.
+with scalars of the type that the kernel computes in, and one block of `THREADS` a chunk. Tables go up when
+they have changed, and only then; modules are loaded once for a device and a text. Assumed: addresses are
+right, and nothing overlaps. NOT done: CUDA graphs.
 """
 
 import ctypes
@@ -35,17 +36,20 @@ class DeviceCode:
     ptx       text of a module that has `entry`
     buffers   columns of the table of addresses that it was made for
     scalars   columns of the scalars that it reads
+    single    whether they are float32, rounded once; float64 otherwise
     sums      what it sums; 0: it is no pass that sums
-    prologue  what makes the scalars on the host, where it is not the CPU kernel's:
-              (hypers, t, direction, states, scalars), as `numba_kernel.prologue`
     """
 
     ptx: str
     entry: str
     buffers: int
     scalars: int
+    single: bool
     sums: int = 0
-    prologue: Any = None
+
+    @property
+    def scalar_type(self) -> type[np.floating[Any]]:
+        return np.float32 if self.single else np.float64
 
 
 _modules: dict[tuple[int, bytes], int] = {}
@@ -110,6 +114,7 @@ class DeviceKernel:
                 "compile its module again"
             )
         self.code = code
+        self.__name__ = code.entry
         self.tables = tables
         self._shape, self._chunks = shape, chunks
         self._scalars = Mirror(tables.device)
@@ -135,6 +140,10 @@ class DeviceKernel:
                 self._function = device.function(module, self.code.entry)
         return self._run
 
+    def _rounded(self, scalars: NDArray[np.float64]) -> NDArray[Any]:
+        with np.errstate(over="ignore"):  # what is too large is infinite there, too
+            return scalars[:, : self.code.scalars].astype(self.code.scalar_type)
+
     def _run(
         self,
         addresses: NDArray[np.uint64],
@@ -156,7 +165,7 @@ class DeviceKernel:
             values = self._values
             values[0] = tables.addresses.put(addresses, stream)
             values[1] = tables.chunks.put(chunks, stream)
-            values[2] = self._scalars.put(scalars[:, : self.code.scalars], stream)
+            values[2] = self._scalars.put(self._rounded(scalars), stream)
             if self._partials is not None:
                 values[3] = self._partials.address
             device.driver.launch(self._function, last, THREADS, stream, ctypes.addressof(self._arguments))

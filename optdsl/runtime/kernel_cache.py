@@ -136,6 +136,7 @@ def _key(function: Callable[..., None], signature: tuple[Any, ...], target_conte
     return hashlib.sha256(repr(description).encode()).hexdigest()
 
 
+_HELPERS = ("numba_kernel", "scalar_math", "vector_math")  # whose names kernels may use
 _OPTIONS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "USING_SVML")
 
 
@@ -158,7 +159,7 @@ def _describe_globals(code: CodeType, namespace: dict[str, Any]) -> list[str] | 
 def _known() -> dict[int, str]:
     """The names of what kernels may use, by identity."""
     known = {id(math): "math", id(np): "numpy"}
-    for module in ("optdsl.runtime.numba_kernel", "optdsl.runtime.scalar_math"):
+    for module in (f"optdsl.runtime.{name}" for name in _HELPERS):
         known |= {id(value): f"{module}.{name}" for name, value in vars(import_module(module)).items()}
     return known
 
@@ -167,7 +168,8 @@ def _known() -> dict[int, str]:
 def _toolchain() -> tuple[str, ...]:
     """Versions, and the text of the helpers that are compiled into kernels."""
     here = Path(__file__).parent
-    helpers = [(here / name).read_bytes() for name in ("numba_kernel.py", "scalar_math.py")]
+    files = [here / f"{name}.py" for name in _HELPERS]
+    helpers = [file.read_bytes() for file in (*files, *sorted((here.parent / "portable").glob("*.py")))]
     return (
         sys.version,
         np.__version__,

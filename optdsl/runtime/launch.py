@@ -7,6 +7,7 @@ Assumed: addresses, sizes and rows are right, and nothing overlaps; that is the 
 """
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.numba_kernel import Kernel
 from optdsl.runtime.thread_pool import Range, run_ranges, thread_count
+
+if TYPE_CHECKING:
+    from optdsl.runtime.cuda_kernel import DeviceKernel
 
 # Small enough to share work evenly between threads, large enough that a chunk's set-up is lost in it.
 CHUNK = 16384
@@ -32,8 +36,10 @@ class Chunks:
 
     With `dims` (T, 2), the rows and columns of the matrices, chunks are whole rows of one matrix or whole
     matrices, and `table` goes on (C, 7) with rows, columns and the place of the chunk's columns among those
-    of all chunks, of which there are `width`. `pieces`: cut already.
+    of all chunks, of which there are `width`. `pieces`: cut already. `together`: never in ranges.
     """
+
+    together = False
 
     def __init__(
         self,
@@ -72,7 +78,7 @@ class Chunks:
 
     def ranges(self, threads: int) -> list[Range]:
         """At most `threads` contiguous ranges of chunks, with about the same number of elements each."""
-        parts = max(1, min(threads, self.elements // ELEMENTS_PER_THREAD))
+        parts = 1 if self.together else max(1, min(threads, self.elements // ELEMENTS_PER_THREAD))
         if parts not in self._ranges:
             targets = self.elements * np.arange(1, parts) / parts
             cuts = [0, *np.searchsorted(self._ends, targets).tolist(), len(self._ends)]
@@ -103,7 +109,7 @@ def _matrix_pieces(sizes: NDArray[np.int64], dims: NDArray[np.int64]) -> Pieces:
 
 def launch(
     prepare: Kernel,
-    update: Kernel,
+    update: "Kernel | DeviceKernel",
     batch: Batch,
     scalar_count: int,
     threads: int | None = None,
@@ -132,7 +138,7 @@ def prepared(prepare: Kernel, batch: Batch, scalar_count: int) -> NDArray[np.flo
 
 
 def go_through(
-    update: Kernel, batch: Batch, scalars: NDArray[np.float64], chunks: Chunks, count: int
+    update: "Kernel | DeviceKernel", batch: Batch, scalars: NDArray[np.float64], chunks: Chunks, count: int
 ) -> None:
     """The chunks, on at most `count` threads."""
     step, addresses, table = update.compiled, batch.addresses, chunks.table

@@ -11,6 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optdsl.runtime.cuda_kernel import DeviceCode, DeviceKernel
     from optdsl.runtime.numba_kernel import Kernel
 
 THETA_0 = "theta[0]"
@@ -22,7 +23,7 @@ COUNTS = 2
 LINE_COUNTS = 2
 """Columns behind these where rows and columns are reduced: how many of them a matrix has."""
 
-KernelPair = tuple["Kernel", "Kernel"]
+KernelPair = tuple["Kernel", "Kernel | DeviceKernel"]
 """(prologue, kernel)."""
 
 
@@ -310,13 +311,17 @@ def check_dimensions(name: str, variant: Variant, shape: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class Layout:
-    """`variants` by the values of the flags, in the order of `flags`."""
+    """`variants` by the values of the flags, in the order of `flags`.
+
+    `device_code`: what a GPU runs in the place of a kernel, by its function's name; None: there is nothing.
+    """
 
     name: str
     hypers: tuple[Hyper, ...]
     flags: tuple[Flag, ...]
     variants: Mapping[tuple[bool, ...], Variant]
     inputs: tuple[Input, ...] = ()
+    device_code: "Callable[[str], DeviceCode] | None" = None
 
     @cached_property
     def two_gradients(self) -> bool:

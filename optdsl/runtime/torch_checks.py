@@ -17,6 +17,8 @@ from optdsl.runtime.memory import Memory
 
 DTYPES = (torch.float32, torch.float64)
 
+DEVICES = ("cpu", "cuda")
+
 COMPUTED_IN = {
     torch.float32: torch.float32,
     torch.float64: torch.float64,
@@ -51,7 +53,12 @@ def words(groups: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def check_parameter(p: Tensor, what: str, *, by_rows: str = "") -> None:
     """`by_rows`: an optimizer that goes through rows and columns, or has a rule for each rank."""
-    _check_kind(p, what, "move the model with .cpu()")
+    if p.device.type not in DEVICES:
+        raise TypeError(
+            f"{what} is on {p.device}, and these kernels run on the CPU and on NVIDIA's GPUs; "
+            "move the model with .cpu()"
+        )
+    _check_kind(p, what)
     if p.dtype not in COMPUTED_IN:
         raise TypeError(
             f"{what} is {_name(p.dtype)}, and only floating-point and complex parameters can be updated; "
@@ -71,7 +78,7 @@ def check_parameter(p: Tensor, what: str, *, by_rows: str = "") -> None:
 def check_gradient(g: Tensor, p: Tensor, what: str) -> None:
     if g.layout != torch.strided:
         raise RuntimeError(f"the gradient of {what} is sparse, which is not supported; use .to_dense()")
-    _check_kind(g, f"the gradient of {what}", "move it with .cpu()")
+    _check_kind(g, f"the gradient of {what}", p)
     if g.dtype != p.dtype:
         raise TypeError(
             f"the gradient of {what} is {_name(g.dtype)} and the parameter {_name(p.dtype)}; "
@@ -90,7 +97,7 @@ def check_input(x: object, p: Tensor, what: str) -> Tensor:
         raise TypeError(f"{what} is a {type(x).__name__}, not a tensor")
     if x.layout != torch.strided:
         raise TypeError(f"{what} is sparse, which is not supported; use .to_dense()")
-    _check_kind(x, what, "move it with .cpu()")
+    _check_kind(x, what, p)
     if x.dtype != p.dtype:
         raise TypeError(f"{what} is {_name(x.dtype)} and the parameter {_name(p.dtype)}; convert it")
     if x.shape != p.shape:
@@ -104,7 +111,7 @@ def check_state(s: object, p: Tensor, shape: tuple[int, ...], what: str) -> Tens
         raise TypeError(f"{what} is a {type(s).__name__}, not a tensor; clear the state")
     if s.layout != torch.strided:
         raise TypeError(f"{what} is sparse; convert it with .to_dense()")
-    _check_kind(s, what, "move it with .cpu()")
+    _check_kind(s, what, p)
     if s.dtype != kept_in(p.dtype):
         raise TypeError(
             f"{what} is {_name(s.dtype)} and the parameter {_name(p.dtype)}; "
@@ -118,9 +125,10 @@ def check_state(s: object, p: Tensor, shape: tuple[int, ...], what: str) -> Tens
     return s
 
 
-def _check_kind(x: Tensor, what: str, move: str) -> None:
-    if x.device.type != "cpu":
-        raise TypeError(f"{what} is on {x.device}, and these kernels run on the CPU; {move}")
+def _check_kind(x: Tensor, what: str, p: Tensor | None = None) -> None:
+    """`p`: the parameter that it is for."""
+    if p is not None and x.device != p.device:
+        raise TypeError(f"{what} is on {x.device} and the parameter on {p.device}; move it with .to()")
     if x.layout != torch.strided:
         raise TypeError(f"{what} is {_name(x.layout)}, not an ordinary tensor; convert it with .to_dense()")
     if type(x).__torch_dispatch__ is not Tensor.__torch_dispatch__:

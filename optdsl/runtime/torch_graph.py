@@ -72,6 +72,8 @@ def _tell(optimizer: "FusedOptimizer") -> None:
     plan = optimizer._plan
     if plan is None or optimizer.layout.inputs or any(map(is_sharded, plan.parameters)):
         return  # sharded parameters are stepped outside: processes talk about it
+    if any(p.device.type != "cpu" for p in plan.parameters):
+        return  # and so are those on a GPU: the operator is the CPU's
     states = [optimizer.state.get(p, {}) for p in plan.active]
     active = set(map(id, plan.active))
     _OPTIMIZERS[id(optimizer)] = optimizer

@@ -5,8 +5,9 @@ are at each step. Out: parameters and state, updated in place, under torch's key
 move between these classes and torch's own. A step is all or nothing: everything is looked at, and
 compiled, before the first write.
 
-Supported: dense tensors on the CPU, of any strides: float32, float64, complex (as pairs), float16 and
-bfloat16 (with float32 state). NOT done: other devices, sparse gradients, gradients through a step.
+Supported: dense tensors on the CPU and on NVIDIA's GPUs, of any strides: float32, float64, complex (as
+pairs), float16 and bfloat16 (with float32 state). NOT done: other devices, sparse gradients, gradients
+through a step.
 """
 
 from collections.abc import Callable, Iterable, Iterator

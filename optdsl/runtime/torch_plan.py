@@ -35,6 +35,7 @@ from optdsl.runtime.torch_checks import (
     memory_of,
     words,
 )
+from optdsl.runtime.torch_cuda import move_to_device
 from optdsl.runtime.torch_layouts import Layouts
 from optdsl.runtime.torch_members import Member, Part, memories, state_tensors
 from optdsl.runtime.torch_state import STEP, complete_state
@@ -49,8 +50,14 @@ class Plan:
     """Built for one pattern of gradients; `parameters` are all parameters of all groups, in order."""
 
     def __init__(
-        self, parameters: list[Tensor], missing: list[bool], variants: list[Variant], members: list[Member]
+        self,
+        layout: Layout,
+        parameters: list[Tensor],
+        missing: list[bool],
+        variants: list[Variant],
+        members: list[Member],
     ) -> None:
+        self._layout = layout
         self.parameters = parameters
         self._missing = missing
         self.variants = variants
@@ -106,16 +113,16 @@ class Plan:
                 g = None if moves else g
                 members.append(Member(p, share, here, model, g, number, what, chosen, complete, index))
         missing = [g is None for g in gradients]
-        return cls(parameters, missing, [option.variant for option in options], members)
+        return cls(layout, parameters, missing, [option.variant for option in options], members)
 
     def _lay_out(self) -> None:
         self.written = Written.of([memory for member in self.members for memory in memories(member)])
         self._expected()
         in_the_way = self._gradients_in_the_way(self.gradient_pointers, range(len(self.members)))
-        by_kind: dict[tuple[int, torch.dtype], list[int]] = {}
+        by_kind: dict[tuple[int, torch.dtype, torch.device], list[int]] = {}
         for index, member in enumerate(self.members):
             dtype = COMPUTED_IN[member.p.dtype]
-            by_kind.setdefault((id(member.variant), dtype), []).append(index)
+            by_kind.setdefault((id(member.variant), dtype, member.p.device), []).append(index)
         for indices in by_kind.values():
             self.parts.append(self._part(indices, in_the_way))
         # Gradients that the tables point to directly: all others are copied every step.
@@ -183,6 +190,9 @@ class Plan:
             places=np.array([self.members[i].index for i in indices], np.int64),
             itemsize=4 if single else 8,
         )
+        device = self.members[indices[0]].p.device
+        if device.type != "cpu":
+            move_to_device(table, self._layout, device, self.members[indices[0]].what)
         step = (STEP,) if variant.keeps_step else ()
         keys = (*step, *(state.key for state in (*variant.states, *variant.scalar_states)))
         return Part(table, np.array(indices, np.int64), keys)
@@ -194,7 +204,7 @@ class Plan:
         """
         dtype = COMPUTED_IN[p.dtype]
         if by_rows:
-            like = torch.empty(p.shape, dtype=dtype)
+            like = torch.empty(p.shape, dtype=dtype, device=p.device)
             return p if fits(p, like) else self._copy(p, like)
         if p.dtype == dtype and memory_of(p).dense and fits(p, p):
             return p

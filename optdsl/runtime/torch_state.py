@@ -204,7 +204,7 @@ def _initial(layout: Layout, spec: State, p: Tensor, hypers: tuple[float, ...]) 
         return p.detach().to(dtype, copy=True, memory_format=torch.preserve_format)
     value = _initial_value(layout, spec, hypers)
     if spec.per:
-        return torch.full(spec.shape(tuple(p.shape)), value, dtype=dtype)
+        return torch.full(spec.shape(tuple(p.shape)), value, dtype=dtype, device=p.device)
     made = torch.zeros_like(p.detach(), dtype=dtype, memory_format=torch.preserve_format)
     if value != 0.0:
         as_real(made).fill_(value)  # of complex numbers both parts, as torch does

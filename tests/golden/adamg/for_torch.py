@@ -45,6 +45,7 @@ from typing import Any
 
 from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, prologue
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
+from optdsl.runtime.vector_math import vector_power, vector_short_power
 from optdsl.runtime.scalar_math import minimum, power
 from optdsl.runtime.layout import Hyper, Layout, State, Variant
 from optdsl.runtime.torch_optimizer import FusedOptimizer
@@ -120,7 +121,7 @@ def update_f32(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*d^2
             v = beta2 * v_old + k0 * (d * d)
             # r[t] = beta3*r[t-1] + (1 - beta3)*p*v[t]^q
-            r = beta3 * r_old + k1 * power(v, q)
+            r = beta3 * r_old + k1 * vector_short_power(v, q)
             # m[t] = beta1*m[t-1] + (1 - beta1)*r[t]*d
             m = beta1 * m_old + k2 * r * d
             # mhat = m[t] / (1 - beta1^t)
@@ -203,7 +204,7 @@ def update_f64(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*d^2
             v = beta2 * v_old + k0 * (d * d)
             # r[t] = beta3*r[t-1] + (1 - beta3)*p*v[t]^q
-            r = beta3 * r_old + k1 * power(v, q)
+            r = beta3 * r_old + k1 * vector_power(v, q)
             # m[t] = beta1*m[t-1] + (1 - beta1)*r[t]*d
             m = beta1 * m_old + k2 * r * d
             # mhat = m[t] / (1 - beta1^t)

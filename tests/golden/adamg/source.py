@@ -68,7 +68,7 @@ def update(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*d^2
             v = beta2 * v_old + k0 * (d * d)
             # r[t] = beta3*r[t-1] + (1 - beta3)*p*v[t]^q
-            r = beta3 * r_old + k1 * power(v, q)
+            r = beta3 * r_old + k1 * vector_short_power(v, q)
             # m[t] = beta1*m[t-1] + (1 - beta1)*r[t]*d
             m = beta1 * m_old + k2 * r * d
             # mhat = m[t] / (1 - beta1^t)

@@ -43,7 +43,8 @@ from typing import Any
 
 from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, prologue
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
-from optdsl.runtime.scalar_math import power, sigmoid
+from optdsl.runtime.vector_math import vector_sigmoid
+from optdsl.runtime.scalar_math import power
 from optdsl.runtime.layout import Hyper, Layout, State, Variant
 from optdsl.runtime.numpy_optimizer import ArrayOptimizer
 
@@ -105,7 +106,7 @@ def update_f32(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
             v = beta2 * v_old + k1 * (g * g)
             # friction = sigmoid(abs(old[t-1] - g[t]))
-            friction = sigmoid(abs(old_old - g))
+            friction = vector_sigmoid(abs(old_old - g))
             # mhat = m[t] / (1 - beta1^t)
             mhat = m * k2_inverse
             # rate = lr*sqrt(1 - beta2^t) / (sqrt(v[t]) + eps)
@@ -174,7 +175,7 @@ def update_f64(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
             v = beta2 * v_old + k1 * (g * g)
             # friction = sigmoid(abs(old[t-1] - g[t]))
-            friction = sigmoid(abs(old_old - g))
+            friction = vector_sigmoid(abs(old_old - g))
             # mhat = m[t] / (1 - beta1^t)
             mhat = m / k2
             # rate = lr*sqrt(1 - beta2^t) / (sqrt(v[t]) + eps)

@@ -55,7 +55,7 @@ def update(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*g[t]^2
             v = beta2 * v_old + k1 * (g * g)
             # friction = sigmoid(abs(old[t-1] - g[t]))
-            friction = sigmoid(abs(old_old - g))
+            friction = vector_sigmoid(abs(old_old - g))
             # mhat = m[t] / (1 - beta1^t)
             mhat = m * k2_inverse
             # rate = lr*sqrt(1 - beta2^t) / (sqrt(v[t]) + eps)

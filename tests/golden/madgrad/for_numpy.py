@@ -43,7 +43,7 @@ from typing import Any
 
 from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, prologue
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
-from optdsl.runtime.scalar_math import cbrt
+from optdsl.runtime.vector_math import vector_cbrt
 from optdsl.runtime.layout import Hyper, Layout, State, THETA_0, Variant
 from optdsl.runtime.numpy_optimizer import ArrayOptimizer
 
@@ -97,7 +97,7 @@ def update_f32(addresses, chunks, first, last, scalars):
             # v[t] = v[t-1] + weight*d^2
             v = v_old + weight * (d * d)
             # z = first[t] - s[t] / (cbrt(v[t]) + eps)
-            z = first_old - s / (cbrt(v) + eps)
+            z = first_old - s / (vector_cbrt(v) + eps)
             # theta[t] = momentum*theta[t-1] + (1 - momentum)*z
             theta = momentum * theta_old + k0 * z
             write_f32(theta_at, i, f32(theta), 0)
@@ -135,7 +135,7 @@ def update_f64(addresses, chunks, first, last, scalars):
             # v[t] = v[t-1] + weight*d^2
             v = v_old + weight * (d * d)
             # z = first[t] - s[t] / (cbrt(v[t]) + eps)
-            z = first_old - s / (cbrt(v) + eps)
+            z = first_old - s / (vector_cbrt(v) + eps)
             # theta[t] = momentum*theta[t-1] + (1 - momentum)*z
             theta = momentum * theta_old + k0 * z
             write_f64(theta_at, i, theta, 0)

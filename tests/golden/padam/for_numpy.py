@@ -41,6 +41,7 @@ from typing import Any
 
 from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, prologue
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
+from optdsl.runtime.vector_math import vector_power, vector_short_power
 from optdsl.runtime.scalar_math import power
 from optdsl.runtime.layout import Hyper, Layout, State, Variant
 from optdsl.runtime.numpy_optimizer import ArrayOptimizer
@@ -103,7 +104,7 @@ def update_f32(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*d^2
             v = beta2 * v_old + k1 * (d * d)
             # theta[t] = theta[t-1] - rate*m[t] / (sqrt(v[t]) + eps)^(2*p)
-            theta = theta_old - rate * m / power(math.sqrt(v) + eps, k2)
+            theta = theta_old - rate * m / vector_short_power(math.sqrt(v) + eps, k2)
             write_f32(theta_at, i, f32(theta), 0)
             write_f32(m_at, i, f32(m), 2)
             write_f32(v_at, i, f32(v), 3)
@@ -140,7 +141,7 @@ def update_f64(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*d^2
             v = beta2 * v_old + k1 * (d * d)
             # theta[t] = theta[t-1] - rate*m[t] / (sqrt(v[t]) + eps)^(2*p)
-            theta = theta_old - rate * m / power(math.sqrt(v) + eps, k2)
+            theta = theta_old - rate * m / vector_power(math.sqrt(v) + eps, k2)
             write_f64(theta_at, i, theta, 0)
             write_f64(m_at, i, m, 2)
             write_f64(v_at, i, v, 3)

@@ -55,7 +55,7 @@ def update(addresses, chunks, first, last, scalars):
             # v[t] = beta2*v[t-1] + (1 - beta2)*d^2
             v = beta2 * v_old + k1 * (d * d)
             # theta[t] = theta[t-1] - rate*m[t] / (sqrt(v[t]) + eps)^(2*p)
-            theta = theta_old - rate * m / power(math.sqrt(v) + eps, k2)
+            theta = theta_old - rate * m / vector_short_power(math.sqrt(v) + eps, k2)
             write_f32(theta_at, i, f32(theta), 0)
             write_f32(m_at, i, f32(m), 2)
             write_f32(v_at, i, f32(v), 3)

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from ._lanes import Lane, Sort
+from .lanes import Lane, Sort
 
 ATTRIBUTES = 'attributes #0 = { nounwind "no-builtins" }'
 """Of every function: LLVM is not to put calls of the C library where it sees what such a function would do.

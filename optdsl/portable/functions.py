@@ -1,20 +1,20 @@
-"""Functions that are no instruction, as the same few instructions everywhere: a CPU, a GPU and NumPy agree in
-every bit.
+"""Functions that are no instruction, as the same few instructions everywhere.
 
-Each function takes lanes of float32 or float64 and gives lanes of the same; it adds, multiplies, divides,
-compares and moves bits, and never branches, so it runs in vectors. IEEE meaning: nothing raises, NaN goes
-through. Errors, against 200 bits (tests/test_portable_math.py): `exp`, `log`, `sigmoid`, `tanh`, `cbrt` at
-most 2 units in the last place, `power` at most 1 while the result is between 1e-10 and 1e10, 16 at the ends
-of the range. Reductions of arguments and coefficients: Sun's fdlibm (e_exp.c, e_log.c, s_cbrt.c, k_sin.c,
-k_cos.c) and Moshier's Cephes (tanh); `power`: T. J. Dekker's products of two numbers, "A floating-point
-technique for extending the available precision", 1971. NOT done: `sin` and `cos` of more than 1e5, which are
-NaN.
+A CPU, a GPU and NumPy agree in every bit of them. Each takes lanes of float32 or float64 and gives lanes of
+the same; it adds, multiplies, divides, compares and moves bits, and never branches, so it runs in vectors.
+IEEE meaning: nothing raises, NaN goes through. Errors, against 200 bits (tests/test_portable_math.py): `exp`,
+`log`, `sigmoid`, `tanh`, `cbrt` at most 2 units in the last place; `power` at most 2 of results between 1e-10
+and 1e10, 16 at the ends of the range; results below the smallest normal number may be 0 (`sigmoid`).
+Reductions of arguments and coefficients: Sun's fdlibm (e_exp.c, e_log.c, s_cbrt.c, k_sin.c, k_cos.c) and
+Moshier's Cephes (tanh); `power`: T. J. Dekker's products of two numbers, "A floating-point technique for
+extending the available precision", 1971.
+NOT done: `sin` and `cos` of more than 1e5, which are NaN.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ._lanes import Lane, Sort, select
+from .lanes import Lane, Sort, select
 
 INF, NAN = float("inf"), float("nan")
 
@@ -263,6 +263,12 @@ def power(x: Lane, y: Lane) -> Lane:
     value = exp(product)
     refined = value + value * rest
     value = select(value.equals(0.0) | value.equals(INF), value, refined)
+    return _power_of_any(x, y, size, value)
+
+
+def _power_of_any(x: Lane, y: Lane, size: Lane, value: Lane) -> Lane:
+    """`value`, the power of |x|, or what C says where x is no positive number."""
+    form = _format(x)
     value = select(size.equals(0.0), select(y > 0.0, 0.0, x.number(INF)), value)
     value = select(size.equals(INF), select(y > 0.0, INF, x.number(0.0)), value)
     whole = floor(y).equals(y)
@@ -274,6 +280,15 @@ def power(x: Lane, y: Lane) -> Lane:
     value = select(beyond | x.is_nan() | y.is_nan(), NAN, value)
     one = y.equals(0.0) | x.equals(1.0) | (size.equals(1.0) & abs(y).equals(INF))
     return select(one, 1.0, value)
+
+
+def short_power(x: Lane, y: Lane) -> Lane:
+    """`power`, with an error that grows with the logarithm of the result: for results that are stored in half
+    of the bits that they are computed in. At most 1e-12 of the result, in float64.
+    """
+    size = abs(x)
+    value = exp(y * log(size))
+    return _power_of_any(x, y, size, value)
 
 
 def modulo(x: Lane, y: Lane) -> Lane:
@@ -343,7 +358,7 @@ def cos(x: Lane) -> Lane:
 
 FUNCTIONS: dict[str, Callable[..., Lane]] = {
     each.__name__: each for each in (exp, log, sigmoid, tanh, cbrt, floor, sign, sin, cos)
-} | {"pow": power, "mod": modulo, "max": maximum, "min": minimum, "clip": clip}
+} | {"pow": power, "short_pow": short_power, "mod": modulo, "max": maximum, "min": minimum, "clip": clip}
 """By the names of `operators.OPERATORS`."""
 ONLY_DOUBLE = frozenset(("sin", "cos", "mod"))
 

@@ -1,4 +1,4 @@
-"""Numbers side by side, whatever they are made of: what `_portable_math` is written with.
+"""Numbers side by side, whatever they are made of: what `portable.functions` is written with.
 
 A `Lane` stands for a value of every lane at once: a float, an integer of the same width, or a condition.
 Its operators become calls of `Maker.make`, with names and constants from the fixed tables below. `NumpyMaker`

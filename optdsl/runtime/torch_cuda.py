@@ -1,0 +1,56 @@
+"""Tables of tensors that are on a GPU: the kernels of the CPU are replaced by those that a GPU runs.
+
+In: a table as `torch_plan` has made it, and the layout, which says what code there is. Out: the same table,
+whose kernels are launches on torch's current stream; step counters and scalars stay on the host. Raises
+`TypeError` for rules that have no kernels there, and `CudaError` where there is no GPU to be had.
+NOT done: rows, columns and matrices, random numbers, parameters of which other processes hold parts.
+"""
+
+from dataclasses import replace
+
+import torch
+
+from optdsl.runtime.cuda_driver import device as device_of
+from optdsl.runtime.cuda_kernel import DeviceKernel, DeviceTables
+from optdsl.runtime.layout import KernelPair, Layout
+from optdsl.runtime.table import Table
+
+
+def move_to_device(table: Table, layout: Layout, device: torch.device, what: str) -> None:
+    """`what`: one of the parameters, for messages."""
+    number = device.index or 0
+    reason = _reason(table, layout)
+    code = layout.device_code
+    if reason or code is None:
+        raise TypeError(f"{what} is on {device}, where {layout.name} has no kernel: {reason}; use .cpu()")
+    tables = DeviceTables(device_of(number), lambda: torch.cuda.current_stream(number).cuda_stream)
+    count = table.chunks.table.shape[0]
+    shape = (table.addresses.shape[0], table.addresses.shape[1])
+
+    def there(pair: KernelPair) -> KernelPair:
+        try:
+            found = code(pair[1].__name__)
+        except NotImplementedError as error:
+            words = f"{what} is on {device}, where {layout.name} has no kernel: {error}; use .cpu()"
+            raise TypeError(words) from None
+        return pair[0], DeviceKernel(found, tables, shape, count)
+
+    table.pair = there(table.pair)
+    table.reductions = tuple(
+        replace(each, pair=there(each.pair)) if each.pair else each for each in table.reductions
+    )
+    table.views = {name: there(pair) for name, pair in table.views.items()}
+    table.chunks.together = True
+
+
+def _reason(table: Table, layout: Layout) -> str:
+    """Why there is no kernel; nothing if there may be one."""
+    if layout.device_code is None:
+        return "the module was compiled without; optdsl.torch.load compiles it with"
+    if table.dims is not None:
+        return "it reduces over rows and columns"
+    if table.variant.draws:
+        return "it draws random numbers"
+    if table.ledger is not None:
+        return "other processes hold parts of it"
+    return ""

@@ -1,0 +1,321 @@
+"""Optimizers of parameters on GPUs, through torch, driver and PTX, as far as can be had without a GPU.
+
+torch's tensors are on `cuda:0`, the driver is a fake, and the kernels' text is interpreted. Every step is
+held against that of the CPU's kernels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import optdsl.torch
+from optdsl.runtime import cuda_driver, cuda_kernel
+from optdsl.runtime.cuda_driver import CudaError
+from tests.ptx import fake_torch
+from tests.ptx.fake_driver import FakeDriver
+from tests.ptx.fake_torch import FakeGpus
+
+SHAPES = ((7,), (33, 5), (), (300, 11), (0,))
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpus]:
+    """Two fake GPUs."""
+    driver = FakeDriver(devices=2)
+    monkeypatch.setattr(cuda_driver, "_open", lambda: driver)
+    _forget()
+    yield fake_torch.install(driver, monkeypatch)
+    _forget()
+
+
+def _forget() -> None:
+    cuda_driver.driver.cache_clear()
+    cuda_driver.device.cache_clear()
+    cuda_kernel._modules.clear()
+
+
+class Pair:
+    """The same parameters on the CPU, `here`, and on GPUs, `there`, and an optimizer for each."""
+
+    def __init__(
+        self,
+        gpus: FakeGpus,
+        spec: str,
+        *,
+        tensors: list[Tensor] | None = None,
+        places: tuple[int | None, ...] = (0,),
+        mode: str = "accurate",
+        **options: Any,
+    ) -> None:
+        """`places`: the GPU of each parameter in turn, None for the CPU."""
+        self.gpus = gpus
+        torch.manual_seed(0)
+        given = [torch.randn(shape) for shape in SHAPES] if tensors is None else tensors
+        self.places = [places[number % len(places)] for number in range(len(given))]
+        self.here = [torch.nn.Parameter(x) for x in given]
+        self.there = [
+            torch.nn.Parameter(self.to(x, place)) for x, place in zip(given, self.places, strict=True)
+        ]
+        optimizer = optdsl.torch.load(spec, mode=mode)
+        self.one: Any = optimizer(self.here, **options)
+        self.other: Any = optimizer(self.there, **options)
+
+    def to(self, x: Tensor, place: int | None) -> Tensor:
+        return x.detach().clone() if place is None else self.gpus.to(x.detach(), place)
+
+    def gradients(self) -> None:
+        for p, q, place in zip(self.here, self.there, self.places, strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = self.to(p.grad, place)
+
+    def step(self, **given: Any) -> None:
+        self.gradients()
+        self.one.step(**given)
+        self.other.step(**given)
+
+    def check(self, rtol: float = 0, atol: float = 0) -> None:
+        for p, q in zip(self.here, self.there, strict=True):
+            torch.testing.assert_close(self.gpus.host(q.detach()), p.detach(), rtol=rtol, atol=atol)
+            mine, theirs = self.one.state.get(p, {}), self.other.state.get(q, {})
+            assert mine.keys() == theirs.keys()
+            for key in mine:
+                found = self.gpus.host(theirs[key])
+                torch.testing.assert_close(found, mine[key], rtol=rtol, atol=atol)
+                assert not theirs[key].dim() or theirs[key].device == q.device
+
+
+EXACT = [
+    "sgd",
+    "adam",
+    "adamw",
+    "rmsprop",
+    "adagrad",
+    "lion",
+    "nadam",
+    "adabelief",
+    "radam",
+    "adadelta",
+    "rprop",
+]
+
+
+@pytest.mark.parametrize("spec", [*EXACT, "lamb", "lars", "clip_by_global_norm(1) | adamw"])
+def test_a_gpu_has_the_bits_of_the_cpu(gpus: FakeGpus, spec: str) -> None:
+    """Also of sums: they are folded in the same order."""
+    pair = Pair(gpus, spec, lr=1e-2)
+    for _ in range(3):
+        pair.step()
+    pair.check()
+
+
+def test_one_launch_for_a_dtype_a_phase_and_a_device(gpus: FakeGpus) -> None:
+    tensors = [torch.randn(50, dtype=dtype) for dtype in (torch.float32, torch.float64) for _ in range(4)]
+    pair = Pair(gpus, "lamb", tensors=tensors, places=(0, 1))
+    for _ in range(3):
+        pair.step()
+    pair.check()
+    launches = gpus.driver.launches
+    assert len(launches) == 3 * 2 * 2 * 2  # steps, phases, dtypes, devices
+    assert set(launches) == {"update_f32", "reduce0_f32", "update_f64", "reduce0_f64"}
+
+
+def test_tables_go_up_only_when_an_address_changes(gpus: FakeGpus) -> None:
+    pair = Pair(gpus, "adamw")
+    pair.step()
+    went = gpus.driver.calls.count("cuMemcpyHtoDAsync_v2")
+    assert went == 3  # addresses, chunks, scalars
+    for _ in range(2):
+        pair.one.step()
+        pair.other.step()  # with the same gradients
+    assert gpus.driver.calls.count("cuMemcpyHtoDAsync_v2") == went + 2  # scalars, of which t is a part
+    pair.step()
+    assert gpus.driver.calls.count("cuMemcpyHtoDAsync_v2") == went + 4
+    pair.check()
+    assert gpus.driver.calls.count("cuModuleLoadDataEx") == 1
+    assert gpus.driver.calls.count("cuStreamSynchronize") == 0
+
+
+def test_the_current_stream_is_used(gpus: FakeGpus) -> None:
+    pair = Pair(gpus, "adamw")
+    pair.step()
+    gpus.stream = 5
+    pair.gradients()
+    pair.one.step()
+    pair.other.step()
+    gpus.driver.cuStreamSynchronize(5)  # type: ignore[attr-defined]
+    pair.check()
+
+
+def test_sums_over_all_go_over_cpu_and_gpus(gpus: FakeGpus) -> None:
+    pair = Pair(gpus, "clip_by_global_norm(0.5) | adamw", places=(None, 0, 1))
+    for _ in range(2):
+        pair.step()
+    pair.check()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_dtypes(gpus: FakeGpus, dtype: torch.dtype) -> None:
+    pair = Pair(gpus, "adamw", tensors=[torch.randn(9, 5, dtype=dtype), torch.randn(3, dtype=dtype)])
+    for _ in range(2):
+        pair.step()
+    pair.check()
+
+
+def test_tensors_that_do_not_begin_at_16_bytes(gpus: FakeGpus) -> None:
+    pair = Pair(gpus, "adamw", tensors=[torch.randn(1000)])
+    whole = gpus.to(torch.zeros(1001))
+    odd = torch.nn.Parameter(whole.as_strided((1000,), (1,), 1))
+    with torch.no_grad():
+        odd.copy_(pair.there[0])
+    pair.there[0] = odd
+    pair.other.param_groups[0]["params"] = [odd]
+    assert odd.data_ptr() % 16 == 4
+    pair.step()
+    pair.check()
+
+
+def test_tensors_that_are_transposed(gpus: FakeGpus) -> None:
+    pair = Pair(gpus, "adamw", tensors=[torch.randn(6, 50).t()])
+    assert pair.there[0].stride() == (1, 50)
+    for _ in range(2):
+        pair.step()
+    pair.check()
+
+
+def test_groups_and_parameters_without_gradient(gpus: FakeGpus) -> None:
+    pair = Pair(gpus, "adamw")
+    for optimizer, ps in ((pair.one, pair.here), (pair.other, pair.there)):
+        optimizer.param_groups[0]["params"] = ps[:2]
+        optimizer.add_param_group({"params": ps[2:], "lr": 0.5, "maximize": True})
+    pair.gradients()
+    pair.here[1].grad = pair.there[1].grad = None
+    for _ in range(2):
+        pair.one.step()
+        pair.other.step()
+    pair.check()
+
+
+def test_state_goes_from_the_cpu_to_a_gpu(gpus: FakeGpus) -> None:
+    pair = Pair(gpus, "adamw")
+    for _ in range(2):
+        pair.gradients()
+        pair.one.step()
+    with torch.no_grad():
+        for p, q in zip(pair.here, pair.there, strict=True):
+            q.copy_(p)
+    pair.other.load_state_dict(pair.one.state_dict())
+    pair.step()
+    pair.check()
+
+
+def test_another_point_and_another_view(gpus: FakeGpus) -> None:
+    """Kernels that move the parameters for a while."""
+    pair = Pair(gpus, "schedule_free_sgd", lr=0.1)
+    for ps, optimizer in ((pair.here, pair.one), (pair.there, pair.other)):
+        torch.manual_seed(1)
+        given = [torch.randn(shape) for shape in SHAPES]
+
+        def closure(ps: Any = ps, given: Any = given) -> float:
+            for p, x in zip(ps, given, strict=True):
+                value = x + gpus.host(p.detach())
+                p.grad = value if p.device.type == "cpu" else gpus.to(value)
+            return 1.0
+
+        for _ in range(3):
+            optimizer.step(closure)
+    pair.check()
+    for optimizer in (pair.one, pair.other):
+        optimizer.eval()
+    for p, q in zip(pair.here, pair.there, strict=True):
+        torch.testing.assert_close(gpus.host(q.detach()), p.detach(), rtol=0, atol=0)
+    for optimizer in (pair.one, pair.other):
+        optimizer.train()
+    pair.check()
+
+
+def test_the_fast_mode_computes_in_float32(gpus: FakeGpus) -> None:
+    pair = Pair(gpus, "adamw", mode="fast")
+    pair.step()
+    pair.check(rtol=2e-6, atol=1e-7)
+
+
+# --- refusals ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [("adafactor", "rows and columns"), ("muon", "rows and columns"), ("noisy_sgd", "draws random numbers")],
+)
+def test_rules_without_a_kernel_are_refused(gpus: FakeGpus, spec: str, words: str) -> None:
+    optimizer: Any = optdsl.torch.load(spec)
+    p = torch.nn.Parameter(gpus.to(torch.ones(4, 4)))
+    p.grad = gpus.to(torch.ones(4, 4))
+    opt = optimizer([p])
+    with pytest.raises(TypeError, match=rf"is on cuda:0, where \w+ has no kernel: .*{words}.*use \.cpu"):
+        opt.step()
+    assert not opt.state
+    assert not gpus.driver.launches
+
+
+def test_a_module_without_code_is_refused(gpus: FakeGpus) -> None:
+    pair = Pair(gpus, "adamw")
+    kind = type(pair.other)
+    plain: Any = type("Plain", (kind,), {"layout": replace(kind.layout, device_code=None)})
+    opt = plain(pair.there)
+    pair.gradients()
+    with pytest.raises(TypeError, match="compiled without"):
+        opt.step()
+
+
+@pytest.mark.parametrize(
+    "function", ["cuMemAlloc_v2", "cuMemHostAlloc", "cuEventCreate", "cuModuleLoadDataEx"]
+)
+def test_a_step_is_all_or_nothing(gpus: FakeGpus, function: str) -> None:
+    """The second device has no memory left: nothing is written on the first one either."""
+    pair = Pair(gpus, "lamb", places=(0, 1))
+    pair.gradients()
+    before = [gpus.host(q.detach()).clone() for q in pair.there]
+    gpus.driver.failing = {function: 2}
+    with pytest.raises(CudaError, match="no memory left"):
+        pair.other.step()
+    gpus.driver.failing = {}
+    assert not pair.other.state
+    assert not gpus.driver.launches
+    for q, old in zip(pair.there, before, strict=True):
+        torch.testing.assert_close(gpus.host(q.detach()), old, rtol=0, atol=0)
+    pair.one.step()
+    pair.other.step()
+    pair.check()
+
+
+def test_no_driver_is_said_in_words(gpus: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> Any:
+        raise CudaError("parameters on a GPU need NVIDIA's driver")
+
+    monkeypatch.setattr(cuda_driver, "_open", absent)
+    pair = Pair(gpus, "adamw")
+    pair.gradients()
+    with pytest.raises(CudaError, match="need NVIDIA's driver"):
+        pair.other.step()
+
+
+def test_state_of_another_device_is_refused(gpus: FakeGpus) -> None:
+    pair = Pair(gpus, "adamw", tensors=[torch.ones(3)])
+    pair.step()
+    pair.other.state[pair.there[0]]["exp_avg"] = torch.zeros(3)
+    with pytest.raises(TypeError, match=r"exp_avg .* is on cpu and the parameter on cuda:0"):
+        pair.other.step()
+
+
+@pytest.mark.parametrize("fault", ["cuLaunchKernel", "cuMemcpyHtoDAsync_v2"])
+def test_what_fails_on_the_gpu_is_heard(gpus: FakeGpus, fault: str) -> None:
+    pair = Pair(gpus, "adamw")
+    pair.step()
+    gpus.driver.failing = {fault: 700}
+    pair.gradients()
+    with pytest.raises(CudaError, match="has lost the GPU"):
+        pair.other.step()

@@ -8,6 +8,7 @@ gradient elsewhere says where, `point = tx.query(state, params)`, and wants to h
 `update(gradient, state, params, at=point)`. Second views of the parameters: `tx.view(state, params)`.
 """
 
+import warnings
 from collections.abc import Callable
 from os import PathLike
 from typing import Any
@@ -17,13 +18,38 @@ from optdsl.library import library_classes, load_class
 __all__ = ["load"]
 
 
-def load(target: str | PathLike[str]) -> Callable[..., Any]:
+BACKENDS = ("jnp", "numba_cpu")
+
+
+def load(target: str | PathLike[str], *, backend: str = "jnp") -> Callable[..., Any]:
     """The function of a library spec ("adam") or of an `.opt` file: options in, a transformation out.
 
-    Options are numbers, traced arrays or schedules. Raises `optdsl.OptdslError` when the spec is wrong or
-    cannot be found.
+    Options are numbers, traced arrays or schedules. With `backend="numba_cpu"`, steps are the kernels of
+    `optdsl.numpy`, to the bit, called by XLA on the CPU; where they cannot be called, a RuntimeWarning says
+    why, and steps are in jax.numpy. Raises `optdsl.OptdslError` when the spec is wrong or cannot be found,
+    and `ValueError` for another backend.
     """
-    return load_class(target, "optax", "fast")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
+    make: Callable[..., Any] = load_class(target, "optax", "fast")
+    if backend == "jnp":
+        return make
+    if (reason := _why_not()) is not None:
+        warnings.warn(f"no compiled kernels in JAX: {reason}; XLA's own code runs", RuntimeWarning, 2)
+        return make
+    from optdsl.runtime.jax_kernels import with_kernels
+
+    kernels: Any = load_class(target, "numpy", "accurate")
+    return with_kernels(make, kernels.layout, kernels.__module__)
+
+
+def _why_not() -> str | None:
+    """Why kernels cannot be called; None if they can."""
+    try:
+        from optdsl.runtime.xla_call import why_not
+    except ImportError as error:
+        return f"{error}"
+    return why_not()
 
 
 def __getattr__(name: str) -> Any:

@@ -164,6 +164,7 @@ def _accessors(element: Any, llvm_type: ir.Type, size: int) -> tuple[Any, Any]:
 
 read_f32, write_f32 = _accessors(types.float32, ir.FloatType(), 4)
 read_f64, write_f64 = _accessors(types.float64, ir.DoubleType(), 8)
+read_u64, _ = _accessors(types.uint64, ir.IntType(64), 8)
 
 
 def _block_sum(buffer: int) -> Any:

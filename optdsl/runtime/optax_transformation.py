@@ -46,8 +46,10 @@ class OptdslState(NamedTuple):
 
 
 class Transformation(optax.GradientTransformationExtraArgs):  # type: ignore[misc]
-    """An optax transformation that knows two more functions of its state and the parameters.
+    """An optax transformation that knows more functions of its state and the parameters.
 
+    step(params, state, gradients)   the new parameters and state; as `update` and `optax.apply_updates`,
+                                 but rounded once. `jax.jit(tx.step, donate_argnums=(0, 1))` works in place
     query(state, params)         where the next gradient is to be taken: `params` itself for most specs; for
                                  the others `update(gradient, state, params, at=point)` has to be told that
                                  the gradient is from there. A step of two gradients needs the one at the
@@ -55,20 +57,28 @@ class Transformation(optax.GradientTransformationExtraArgs):  # type: ignore[mis
     view(state, params, name)    the parameters to evaluate with; `name` may be left out where there is one
     """
 
+    step: Callable[..., Any]
     query: Callable[..., Any]
     view: Callable[..., Any]
+
+    functions: "Functions"
 
 
 def transformation(layout: JaxLayout, given: Mapping[str, Any], maximize: bool) -> Transformation:
     """Raises `ValueError` for a number outside of its domain, and `TypeError` for a flag that is traced."""
-    made = _Functions(layout, given, maximize)
+    made = Functions(layout, given, maximize)
     new = Transformation(made.init, made.update)
-    new.query, new.view = made.query, made.view
+    new.step, new.query, new.view, new.functions = made.step, made.query, made.view, made
     return new
 
 
-class _Functions:
-    """`init`, `update`, `query` and `view` for one choice of options."""
+class Functions:
+    """`init`, `update`, `step`, `query` and `view` for one choice of options.
+
+    `kernels`: what steps leaves instead of jax.numpy, if anything (`jax_kernels.KernelStep`).
+    """
+
+    kernels: Any = None
 
     def __init__(self, layout: JaxLayout, given: Mapping[str, Any], maximize: bool) -> None:
         self.layout = layout
@@ -79,6 +89,7 @@ class _Functions:
         flags = tuple(given[flag.option] for flag in layout.flags)
         if any(not isinstance(flag, bool) for flag in flags):
             raise TypeError(f"the switches of {layout.name} are True or False, and cannot be traced")
+        self.flags = flags
         self.variant = layout.variants[flags]
         self.variants = [each for each in (self.variant, self.variant.below) if each is not None]
         self.direction = -1.0 if maximize else 1.0
@@ -95,6 +106,13 @@ class _Functions:
     def update(
         self, updates: Any, state: OptdslState, params: Any = None, *, at: Any = None, **given: Any
     ) -> tuple[Any, OptdslState]:
+        new, state = self.step(params, state, updates, at=at, **given)
+        return jax.tree.map(lambda x, p: x - jnp.asarray(p), new, params), state
+
+    def step(
+        self, params: Any, state: OptdslState, updates: Any, *, at: Any = None, **given: Any
+    ) -> tuple[Any, OptdslState]:
+        """The new parameters themselves; what is donated first comes back first."""
         if params is None:
             raise ValueError(f"{self.layout.name} needs the parameters: update(gradients, state, params)")
         if self.variant.query is not None and at is None:
@@ -110,26 +128,20 @@ class _Functions:
         leaves, structure = self._leaves(state, params, self._hypers_at(state.count) + loss, state.count + 1)
         for name, tree in {"gradient": updates, **trees}.items():
             self._place(name, tree, leaves, params)
-        self._draw(leaves, state)
-        old = [leaf.arrays[0] for leaf in leaves]
-        stepped(leaves)
-        steps = [leaf.arrays[0] - p for leaf, p in zip(leaves, old, strict=True)]
-        return structure.unflatten(steps), self._kept(state, leaves, structure)
+        self._move(leaves, state)
+        new = structure.unflatten([leaf.arrays[0] for leaf in leaves])
+        return new, self._kept(state, leaves, structure)
 
     def query(self, state: OptdslState, params: Any, *, first_gradient: Any = None) -> Any:
         """Where the gradient of the next step is taken."""
         if self.variant.query is None:
             return params
         leaves, structure = self._leaves(state, params, self._hypers_at(state.count), state.count + 1)
-        for leaf in leaves:
-            assert leaf.variant.query is not None
-            leaf.variant = leaf.variant.query
         for name in self._asked():  # what else is asked for is not known before the gradient, nor read
             first = {OPTAX_INPUTS[FIRST_GRADIENT]: first_gradient}
             tree = self._tree(name, first) if name == FIRST_GRADIENT else params
             self._place(name, tree, leaves, params)
-        self._draw(leaves, state)
-        stepped(leaves)
+        self._move(leaves, state, query=True)
         return structure.unflatten([leaf.arrays[0] for leaf in leaves])
 
     def view(self, state: OptdslState, params: Any, name: str | None = None) -> Any:
@@ -249,10 +261,17 @@ class _Functions:
             else:
                 leaf.arrays.append(jnp.asarray(x))
 
-    def _draw(self, leaves: list[Leaf], state: OptdslState) -> None:
-        """Random numbers go behind all inputs."""
+    def _move(self, leaves: list[Leaf], state: OptdslState, *, query: bool = False) -> None:
+        """The step itself; `query`: of the parameters alone, to where the gradient is taken."""
+        if self.kernels is not None:
+            self.kernels.stepped(leaves, state.count, query=query)
+            return
         for place, leaf in enumerate(leaves):
-            leaf.arrays += drawn(leaf, state.count + 1, place)
+            if query:
+                assert leaf.variant.query is not None
+                leaf.variant = leaf.variant.query
+            leaf.arrays += drawn(leaf, state.count + 1, place)  # behind all inputs
+        stepped(leaves)
 
     # --- what comes out ---
 

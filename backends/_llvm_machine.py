@@ -1,6 +1,6 @@
 """What a phase runs on in LLVM: vectors of a function, at an index into the buffers of one tensor."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from optdsl.kernel.ir import Buffer, Kernel, Type
@@ -143,12 +143,13 @@ def scopes(number: int) -> int:
     return 1 + MAX_BUFFERS + 2 * number
 
 
-def alias_metadata() -> str:
+def alias_metadata(kernels: Iterable[Kernel]) -> str:
     """A promise for each buffer: what is read and written as one is not touched as another."""
+    numbers = range(max((len(kernel.buffers) for kernel in kernels), default=0))
     lines = ['!0 = distinct !{!0, !"buffers of a tensor"}']
-    lines += [f"!{1 + number} = distinct !{{!{1 + number}, !0}}" for number in range(MAX_BUFFERS)]
-    for number in range(MAX_BUFFERS):
-        others = ", ".join(f"!{1 + each}" for each in range(MAX_BUFFERS) if each != number)
+    lines += [f"!{1 + number} = distinct !{{!{1 + number}, !0}}" for number in numbers]
+    for number in numbers:
+        others = ", ".join(f"!{1 + each}" for each in numbers if each != number)
         lines += [f"!{scopes(number)} = !{{!{1 + number}}}", f"!{scopes(number) + 1} = !{{{others}}}"]
     lines.append(f"!{CONSTANT} = !{{}}")
     return "\n".join(lines)

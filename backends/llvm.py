@@ -7,7 +7,7 @@ Both give the bits that the backend `interpreter` computes, whatever the process
 everywhere. NOT done: rows, columns and matrices.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from optdsl.backend import Backend, FileWriter, Program, Step, UnsupportedKernelError
@@ -51,7 +51,7 @@ def module_text(kernel: Kernel, target: Target) -> str:
     module = Module()
     write_prologue(module, kernel, "prepare")
     write_phase(module, kernel, kernel.name, target)
-    return module.text(ATTRIBUTES, alias_metadata())
+    return module.text(ATTRIBUTES, alias_metadata([kernel]))
 
 
 def gpu_module_text(*programs: Program) -> str:
@@ -73,7 +73,11 @@ def gpu_module_text(*programs: Program) -> str:
             write_gpu_phase(module, kernel, name)
             if kernel.sums:
                 write_totals(module, program, kernel, f"totals_{name}")
-    return module.text(ATTRIBUTES, alias_metadata())
+    return module.text(ATTRIBUTES, alias_metadata(_kernels(programs)))
+
+
+def _kernels(programs: Iterable[Program]) -> list[Kernel]:
+    return [kernel for program in programs for kernel in program.kernels]
 
 
 def ptx(*programs: Program, processor: str = "sm_80", version: int = 70) -> str:
@@ -101,7 +105,7 @@ def _files(programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
     triple = compiler.host_triple()
     module = Module()
     write_library(module, programs, triple, f"{optimizer.name}, compiled by optdsl {by}")
-    text = module.text(ATTRIBUTES, attribute_groups(triple), alias_metadata())
+    text = module.text(ATTRIBUTES, attribute_groups(triple), alias_metadata(_kernels(programs)))
     made = {f"{name}.h": header(optimizer, by).encode()}
     if form == "ll":
         return {f"{name}.ll": f"; {optimizer.name}, compiled by optdsl {by}\n{text}".encode()}

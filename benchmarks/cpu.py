@@ -13,12 +13,10 @@ With `--all`, `same bytes` is a spec that makes the same passes over as many buf
 
 import argparse
 import os
-import platform
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -26,12 +24,12 @@ import torch
 
 import optdsl.numpy
 import optdsl.torch
-from optdsl.cost import ELEMENTWISE, PER_TENSOR, Cost, cost
+from optdsl.bench import Step, as_many_bytes, comparable, machine, measure
+from optdsl.bench import ratio as median_ratio
+from optdsl.cost import Cost, cost
 from optdsl.files import library_names
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.launch import Chunks, launch
-
-Step = Callable[[], object]
 
 TORCH: dict[str, tuple[str, dict[str, Any]]] = {
     "adam": ("Adam", {}),
@@ -128,33 +126,10 @@ def contestants(spec: str, elements: list[int], states: int, threads: int) -> It
             continue  # torch has no such kernel
 
 
-def measure(steps: dict[str, Step], rounds: int, repeat: int) -> dict[str, list[float]]:
-    """Seconds of a step of each contestant, round by round; the first step of every turn does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    order = list(steps)
-    for _ in range(rounds):
-        order = order[1:] + order[:1]
-        for name in order:
-            steps[name]()
-            started = perf_counter()
-            for _ in range(repeat):
-                steps[name]()
-            seconds[name].append((perf_counter() - started) / repeat)
-    return seconds
-
-
 def ratio(seconds: dict[str, list[float]], above: str, below: str) -> str:
     if above not in seconds:
         return "-"
-    return f"{median(a / b for a, b in zip(seconds[above], seconds[below], strict=True)):.2f}"
-
-
-def cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return f"{median_ratio(seconds[above], seconds[below]):.2f}"
 
 
 HEAD = ("optimizer", "tensors", "ours, ms", "GB/s of same bytes", "ours : same bytes", "fast : same bytes",
@@ -178,35 +153,6 @@ def row(spec: str, name: str, threads: int, rounds: int) -> tuple[str, ...]:
 
 
 # --- every spec of the library ---------------------------------------------------------------------
-
-
-def as_many_bytes(costs: Cost) -> str:
-    """A spec that makes the passes of another one, over as many buffers, and adds in them."""
-    *before, update = (each for each in costs.passes if "theta" not in each.name)
-    names = dict.fromkeys(name for each in costs.passes for name in (*each.reads, *each.writes))
-    states = {name: f"s{i}" for i, name in enumerate(names) if name not in ("theta", "g", "its copy")}
-
-    def old(names: Iterable[str]) -> list[str]:
-        return ["g[t]" if name == "g" else f"{states.get(name, name)}[t-1]" for name in names]
-
-    lines = ["optimizer SameBytes", *(f"state {name}[0] = theta[0]" for name in states.values())]
-    known: list[str] = []
-    for number, each in enumerate(before):
-        if each.name == "query":
-            lines.append(f"g[t] = grad({' + '.join(old(each.reads))})")
-        else:
-            lines.append(f"n{number} = sum({' + '.join([*old(each.reads), *known])})")
-            known = [f"1e-30*n{number}"]
-    moved = known + (["g[t]"] if "g" in update.reads else [])
-    for name, state in states.items():
-        change = "g[t]" if "g" in update.reads else "theta[t-1]"
-        if name not in update.writes:
-            lines.append(f"{state}[t] = {state}[t-1]")
-        else:
-            lines.append(f"{state}[t] = {f'{state}[t-1] + ' if name in update.reads else ''}{change}")
-        if name in (*update.reads, *update.writes):
-            moved.append(f"{state}[t{'-1' if name not in update.writes else ''}]")
-    return "\n".join([*lines, f"theta[t] = theta[t-1] + {' + '.join(moved)}", ""])
 
 
 def stepping(optimizer: torch.optim.Optimizer) -> Step:
@@ -256,11 +202,6 @@ def library_table(rounds: int) -> Iterator[tuple[str, ...]]:
             yield library_row(name, costs, rounds)
 
 
-def comparable(costs: Cost) -> bool:
-    """Elementwise and per-tensor specs; not those of matrices, and none that waits for all tensors."""
-    return costs.sharding in (ELEMENTWISE, PER_TENSOR) and not costs.lines
-
-
 # --- the command -----------------------------------------------------------------------------------
 
 
@@ -281,9 +222,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     os.environ["OPTDSL_NUM_THREADS"] = str(options.threads)
-    print(
-        f"{cpu()}, {options.threads} threads, torch {torch.__version__}, float32, {options.rounds} rounds\n"
-    )
+    how = f"{options.threads} threads, torch {torch.__version__}, float32, {options.rounds} rounds"
+    print(f"{machine()}, {how}\n")
     if options.all:
         table(LIBRARY_HEAD, library_table(min(options.rounds, 7)))
         return

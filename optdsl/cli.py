@@ -298,6 +298,26 @@ def diff(first: str, second: str) -> None:
 
 
 @cli.command()
+@click.argument("target", metavar="FILE|NAME")
+@click.option("--elements", default="10000000", show_default=True, metavar="N or NxM",
+              help="One tensor of N, or N tensors of M elements each.")  # fmt: skip
+@click.option("--mode", type=click.Choice(MODES[:2]), default=MODES[0], show_default=True)
+@click.option("--rounds", default=15, show_default=True, type=click.IntRange(1, 1000))
+@click.option("--threads", type=click.IntRange(1), help="All processors without it.")
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@everywhere
+def bench(target: str, elements: str, mode: str, rounds: int, threads: int | None, form: str) -> None:
+    """Measure a step of an optimizer on this machine's CPU.
+
+    Against a kernel that only moves the same bytes, and against torch's class of the same name where torch is
+    installed: ratios within one run, float32.
+    """
+    from optdsl.benching import measured
+
+    click.echo(measured(target, elements, mode=mode, rounds=rounds, threads=threads, form=form))
+
+
+@cli.command()
 @click.option(
     "-o", "--out", default="optdsl-demo.png", show_default=True, metavar="FILE", help="The picture."
 )

@@ -79,7 +79,9 @@ def in_process(program: Program) -> Library:
     """The library's functions, compiled here without a linker."""
     module, triple = Module(), host_triple()
     write_library(module, [program], triple, "a test")
-    compiled = CompiledModule(module.text(ATTRIBUTES, attribute_groups(triple), alias_metadata()), plain=True)
+    compiled = CompiledModule(
+        module.text(ATTRIBUTES, attribute_groups(triple), alias_metadata(program.kernels)), plain=True
+    )
     name = interface(program.optimizer).name
     step, init = (compiled.returning(f"{name}_{kind}_f32") for kind in ("step", "init"))
     library = Library(program, step, init)
@@ -159,7 +161,7 @@ def test_levels_of_the_processor_have_the_same_bits(
     module = Module()
     write_library(module, [program], host_triple(), "a test")
     group = f'attributes #1 = {{ nounwind "no-builtins" "target-features"="{level.features}" }}'
-    compiled = CompiledModule(module.text(ATTRIBUTES, group, alias_metadata()), plain=True)
+    compiled = CompiledModule(module.text(ATTRIBUTES, group, alias_metadata(program.kernels)), plain=True)
     given = interface(program.optimizer).name
     step, init = (compiled.returning(f"{given}_{kind}_f32") for kind in ("step", "init"))
     same_as_in_process(program, Library(program, step, init))

@@ -4,6 +4,7 @@ torch's tensors are on `cuda:0`, the driver is a fake, and the kernels' text is 
 held against that of the CPU's kernels.
 """
 
+import gc
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -246,6 +247,19 @@ def test_the_fast_mode_computes_in_float32(gpus: FakeGpus) -> None:
     pair = Pair(gpus, "adamw", mode="fast")
     pair.step()
     pair.check(rtol=2e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("spec", ["adamw", "lamb", "clip_by_global_norm(1) | adamw"])
+def test_memory_is_given_back(gpus: FakeGpus, spec: str) -> None:
+    """What the runtime itself has taken; what torch has is torch's."""
+    pair = Pair(gpus, spec)
+    pair.step()
+    gpus.driver.finish()
+    pair.other = None
+    gc.collect()
+    for taken, given in (("cuMemAlloc_v2", "cuMemFree_v2"), ("cuMemHostAlloc", "cuMemFreeHost"),
+                         ("cuEventCreate", "cuEventDestroy_v2")):  # fmt: skip
+        assert gpus.driver.calls.count(taken) == gpus.driver.calls.count(given) > 0
 
 
 # --- refusals ----------------------------------------------------------------------------------------

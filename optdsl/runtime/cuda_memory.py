@@ -36,6 +36,11 @@ class Turn:
         self._device.driver.call("cuEventRecord", self._event, stream)
         self._stream = stream
 
+    def __del__(self) -> None:
+        if self._event is not None:
+            with suppress(Exception), self._device.current():
+                self._device.driver.call("cuEventDestroy_v2", self._event)
+
 
 class Mirror:
     """An array of the host, on the device."""

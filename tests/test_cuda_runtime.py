@@ -17,7 +17,7 @@ from tests.ptx import samples
 from tests.ptx.fake_driver import FakeDriver
 from tests.ptx.samples import CHUNK, SCALARS, adam_in_numpy
 
-UPDATE = DeviceCode(samples.adam(), "update_f32", buffers=4, scalars=6, single=False)
+UPDATE = DeviceCode(samples.adam(), "update_f32", buffers=4, scalars=6, hypers=5, single=False)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_streams_that_do_not_wait_are_caught(fake: FakeDriver, monkeypatch: pyte
 
 
 def test_sums_come_back(fake: FakeDriver) -> None:
-    code = DeviceCode(samples.adam(), "reduce0_f32", buffers=2, scalars=6, single=False, sums=1)
+    code = DeviceCode(samples.adam(), "reduce0_f32", buffers=2, scalars=6, hypers=5, single=False, sums=1)
     tensors = Tensors(fake, (1000, 3000), code=replace(code, buffers=4))
     tensors.kernel.code = code
     table = np.ascontiguousarray(tensors.addresses[:, :2])

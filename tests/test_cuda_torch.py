@@ -4,8 +4,12 @@ torch's tensors are on `cuda:0`, the driver is a fake, and the kernels' text is 
 held against that of the CPU's kernels.
 """
 
+import gc
+import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ import torch
 from torch import Tensor
 
 import optdsl.torch
+from benchmarks import gpu
 from optdsl.runtime import cuda_driver, cuda_kernel
 from optdsl.runtime.cuda_driver import CudaError
 from tests.ptx import fake_torch
@@ -25,7 +30,7 @@ SHAPES = ((7,), (33, 5), (), (300, 11), (0,))
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpus]:
     """Two fake GPUs."""
-    driver = FakeDriver(devices=2)
+    driver = FakeDriver(devices=2, size=1 << 23)
     monkeypatch.setattr(cuda_driver, "_open", lambda: driver)
     _forget()
     yield fake_torch.install(driver, monkeypatch)
@@ -118,9 +123,10 @@ def test_one_launch_for_a_dtype_a_phase_and_a_device(gpus: FakeGpus) -> None:
     for _ in range(3):
         pair.step()
     pair.check()
-    launches = gpus.driver.launches
-    assert len(launches) == 3 * 2 * 2 * 2  # steps, phases, dtypes, devices
-    assert set(launches) == {"update_f32", "reduce0_f32", "update_f64", "reduce0_f64"}
+    launches = Counter(gpus.driver.launches)
+    names = ("prepare_reduce0", "reduce0", "totals_reduce0", "prepare_update", "update")
+    assert launches == {f"{name}_{kind}": 3 * 2 for name in names for kind in ("f32", "f64")}
+    assert gpus.driver.calls.count("cuStreamSynchronize") == 0  # no sum comes back
 
 
 def test_tables_go_up_only_when_an_address_changes(gpus: FakeGpus) -> None:
@@ -243,6 +249,19 @@ def test_the_fast_mode_computes_in_float32(gpus: FakeGpus) -> None:
     pair.check(rtol=2e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("spec", ["adamw", "lamb", "clip_by_global_norm(1) | adamw"])
+def test_memory_is_given_back(gpus: FakeGpus, spec: str) -> None:
+    """What the runtime itself has taken; what torch has is torch's."""
+    pair = Pair(gpus, spec)
+    pair.step()
+    gpus.driver.finish()
+    pair.other = None
+    gc.collect()
+    for taken, given in (("cuMemAlloc_v2", "cuMemFree_v2"), ("cuMemHostAlloc", "cuMemFreeHost"),
+                         ("cuEventCreate", "cuEventDestroy_v2")):  # fmt: skip
+        assert gpus.driver.calls.count(taken) == gpus.driver.calls.count(given) > 0
+
+
 # --- refusals ----------------------------------------------------------------------------------------
 
 
@@ -319,3 +338,52 @@ def test_what_fails_on_the_gpu_is_heard(gpus: FakeGpus, fault: str) -> None:
     pair.gradients()
     with pytest.raises(CudaError, match="has lost the GPU"):
         pair.other.step()
+
+
+# --- the benchmark -----------------------------------------------------------------------------------
+
+
+def test_the_benchmark_runs(
+    gpus: FakeGpus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """All but its clock and torch's own optimizers."""
+
+    def once(step: Any, rounds: int = 0) -> float:
+        step()
+        return 2.0
+
+    for name, replacement in (("median_ms", once), ("host_us", once), ("TORCH", {})):
+        monkeypatch.setattr(gpu, name, replacement)
+    monkeypatch.setattr(gpu, "SPECS", ("adamw", "lamb"))
+    monkeypatch.setattr(gpu, "SAME_BITS", ("adamw",))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Fake")
+    monkeypatch.setattr(gpu.differing_bits, "__defaults__", (gpus.host,))
+    sizes = gpu.Sizes(copied=1000, sets={"2 x 50": [50, 50]})
+    assert gpu.main(["--json", str(tmp_path / "out.json")], sizes) == 0
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [row["who"] for row in found["rows"]] == ["ours", "ours, fast", "same bytes"] * 2
+    assert {row["bytes"] for row in found["rows"]} == {100 * 28}
+    assert "| 2 x 50 | lamb | same bytes | 2.000 | 2 | 0 | " in capsys.readouterr().out
+
+
+def test_the_benchmark_sees_other_bits(gpus: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert gpu.differing_bits("adamw", "cuda:0", gpus.host) == 0
+
+    def wrong(x: Tensor) -> Tensor:
+        found = gpus.host(x).clone()
+        found.view(-1)[-1] = 7.0
+        return found
+
+    assert gpu.differing_bits("adamw", "cuda:0", wrong) == 4 * 3  # tensors; theta and two states
+
+
+def test_the_benchmark_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu.main([]) == 2
+    assert "nothing was measured" in capsys.readouterr().err
+
+
+def test_the_sets_are_those_of_the_papers() -> None:
+    """torchvision's resnet50 has 25,557,032 parameters; LLaMA-7B 6,738,415,616 with 32 layers."""
+    assert sum(gpu.resnet50()) == 25_557_032
+    assert sum(gpu.llama(32, 4096, 11008)) + 2 * 32000 * 4096 + 4096 == 6_738_415_616

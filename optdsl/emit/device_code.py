@@ -37,6 +37,7 @@ def device_code(
             entry=f"{kernel.name}_{kernel.precision.storage}",
             buffers=len(kernel.buffers),
             scalars=len(kernel.scalars),
+            hypers=len(kernel.hypers),
             single=kernel.precision.compute is Type.F32,
             sums=sums,
         )

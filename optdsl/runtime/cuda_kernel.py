@@ -36,6 +36,7 @@ class DeviceCode:
     ptx       text of a module that has `entry`
     buffers   columns of the table of addresses that it was made for
     scalars   columns of the scalars that it reads
+    hypers    columns of the hyperparameters that its prologue reads
     single    whether they are float32, rounded once; float64 otherwise
     sums      what it sums; 0: it is no pass that sums
     """
@@ -44,6 +45,7 @@ class DeviceCode:
     entry: str
     buffers: int
     scalars: int
+    hypers: int
     single: bool
     sums: int = 0
 
@@ -87,6 +89,21 @@ def _check_age(device: Device, ptx: str) -> None:
         )
 
 
+class Launch:
+    """A function of the device with so many arguments, all of 64 bits."""
+
+    def __init__(self, device: Device, function: int, count: int) -> None:
+        self._driver, self._function = device.driver, function
+        self._values = (ctypes.c_uint64 * count)()
+        places = [ctypes.addressof(self._values) + 8 * number for number in range(count)]
+        self._arguments = (ctypes.c_void_p * count)(*places)
+
+    def __call__(self, blocks: int, stream: int, *values: int) -> None:
+        """Raises `CudaError`. The driver has taken the values over when it returns."""
+        self._values[:] = list(values)
+        self._driver.launch(self._function, blocks, THREADS, stream, ctypes.addressof(self._arguments))
+
+
 class DeviceTables:
     """What the kernels of one table of tensors read on a device: T tensors, B buffers, at most C chunks."""
 
@@ -119,15 +136,12 @@ class DeviceKernel:
         self._shape, self._chunks = shape, chunks
         self._scalars = Mirror(tables.device)
         self._partials = Download(tables.device) if code.sums else None
-        self._function = 0
-        self._values = (ctypes.c_uint64 * (4 if code.sums else 3))()
-        places = [ctypes.addressof(self._values) + 8 * number for number in range(len(self._values))]
-        self._arguments = (ctypes.c_void_p * len(places))(*places)
+        self._launch: Launch | None = None
 
     @property
     def compiled(self) -> Callable[..., None]:
         """Raises `CudaError`."""
-        if not self._function:
+        if self._launch is None:
             device, tables = self.tables.device, self.tables
             module = loaded(device, self.code.ptx)
             with device.current():
@@ -137,7 +151,8 @@ class DeviceKernel:
                 self._scalars.reserve(8 * tensors * self.code.scalars)
                 if self._partials is not None:
                     self._partials.reserve(8 * self._chunks * self.code.sums)
-                self._function = device.function(module, self.code.entry)
+                function = device.function(module, self.code.entry)
+                self._launch = Launch(device, function, 4 if self.code.sums else 3)
         return self._run
 
     def _rounded(self, scalars: NDArray[np.float64]) -> NDArray[Any]:
@@ -162,13 +177,12 @@ class DeviceKernel:
             if device.capturing(stream):
                 raise refusal(NO_CAPTURE)
             tables.turn.begin(stream)
-            values = self._values
-            values[0] = tables.addresses.put(addresses, stream)
-            values[1] = tables.chunks.put(chunks, stream)
-            values[2] = self._scalars.put(self._rounded(scalars), stream)
+            values = [tables.addresses.put(addresses, stream), tables.chunks.put(chunks, stream)]
+            values.append(self._scalars.put(self._rounded(scalars), stream))
             if self._partials is not None:
-                values[3] = self._partials.address
-            device.driver.launch(self._function, last, THREADS, stream, ctypes.addressof(self._arguments))
+                values.append(self._partials.address)
+            assert self._launch is not None
+            self._launch(last, stream, *values)
             tables.turn.end(stream)
             if self._partials is not None and partials is not None:
                 self._partials.fetch(partials, stream)

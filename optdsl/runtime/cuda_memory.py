@@ -36,6 +36,11 @@ class Turn:
         self._device.driver.call("cuEventRecord", self._event, stream)
         self._stream = stream
 
+    def __del__(self) -> None:
+        if self._event is not None:
+            with suppress(Exception), self._device.current():
+                self._device.driver.call("cuEventDestroy_v2", self._event)
+
 
 class Mirror:
     """An array of the host, on the device."""
@@ -90,6 +95,25 @@ class Mirror:
             self.free()
             for event in self._events:
                 self._device.driver.call("cuEventDestroy_v2", event)
+
+
+class Room:
+    """Memory that only kernels use."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self.address = self._bytes = 0
+
+    def reserve(self, size: int) -> None:
+        """Once."""
+        if size > self._bytes:
+            self.address = self._device.driver.ask("cuMemAlloc_v2", max(size, _LEAST), of=ctypes.c_uint64)
+            self._bytes = size
+
+    def __del__(self) -> None:
+        if self._bytes:
+            with suppress(Exception), self._device.current():
+                self._device.driver.call("cuMemFree_v2", self.address)
 
 
 class Download:

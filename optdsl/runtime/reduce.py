@@ -7,7 +7,7 @@ order; over all tensors, exactly.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import fsum
 
 import numpy as np
@@ -34,11 +34,13 @@ def reduce_batches(
     threads: int | None = None,
     chunks: Sequence[Chunks] | None = None,
     across: Across | None = None,
+    elsewhere: Collection[int] = (),
 ) -> None:
     """Every pass of every batch, in turns: a later pass may read what an earlier one has summed over all.
 
     A batch waits until such a sum is whole, since batches of other variants may make it in another pass.
-    `across`: other processes hold parts of the tensors, and take the same turns.
+    `across`: other processes hold parts of the tensors, and take the same turns. `elsewhere`: batches that
+    are counted only, since their passes run on a device; no sum over all is among these.
     """
     count = thread_count() if threads is None else threads
     cut = [Chunks(batch.sizes, batch.rows, batch.dims) for batch, _ in work] if chunks is None else chunks
@@ -55,7 +57,7 @@ def reduce_batches(
             batch.hypers[:, counts + 1] = elements
     missing = Counter(key for _, passes in work for each in passes for key in each.keys_over_all)
     places: defaultdict[str, list[tuple[Batch, int]]] = defaultdict(list)
-    done = [0] * len(work)
+    done = [len(passes) if index in elsewhere else 0 for index, (_, passes) in enumerate(work)]
     while any(number < len(passes) for number, (_, passes) in zip(done, work, strict=True)):
         waiting = {key for key, left in missing.items() if left}
         turn = [

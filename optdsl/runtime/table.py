@@ -9,6 +9,7 @@ Assumed: the addresses hold, and nothing overlaps. NOT done: any check of a tens
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import types
@@ -22,6 +23,9 @@ from optdsl.runtime.lines import buffers, compile_lines, update_lines
 from optdsl.runtime.numba_kernel import compiled, f32, f64, read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.reduce import compile_passes, reduce_batches
 from optdsl.runtime.sharded_sums import Across, Ledger, Send
+
+if TYPE_CHECKING:
+    from optdsl.runtime.cuda_step import DeviceStep
 
 _U64_2D = types.Array(types.uint64, 2, "C")
 _I64_1D = types.Array(types.int64, 1, "C")
@@ -48,6 +52,7 @@ class Table:
     itemsize                      bytes of an element
     dims        (T, 2) int64      rows and columns, for variants that reduce over them
     ledger                        for what reduces tensors of which other processes hold parts
+    device_step                   what runs in the place of passes and kernel, where the tensors are on a GPU
     """
 
     variant: Variant
@@ -66,6 +71,7 @@ class Table:
     dims: NDArray[np.int64] | None = None
     views: dict[str, KernelPair] = field(default_factory=dict)
     ledger: Ledger | None = None
+    device_step: "DeviceStep | None" = None
     batch: Batch = field(init=False)
     chunks: Chunks = field(init=False)
 
@@ -91,9 +97,11 @@ class Table:
 
     def compile(self) -> None:
         """Everything that a step runs, so that nothing fails after the first write."""
-        for kernel in (*self.pair, _gather, _scatter):
+        if self.device_step is not None:
+            self.device_step.prepared  # noqa: B018
+        for kernel in (*(() if self.device_step else self.pair), _gather, _scatter):
             kernel.compiled  # noqa: B018
-        compile_passes(self.reductions)
+        compile_passes(() if self.device_step else self.reductions)
         compile_draws(self._drawn)
         if self.dims is not None:
             compile_lines(self.vectors)
@@ -136,6 +144,9 @@ class Table:
 
     def run(self, pair: KernelPair, threads: int) -> None:
         """A kernel over the gathered batch; the scalar states of the batch are new afterwards."""
+        if pair is self.pair and self.device_step is not None:
+            self.device_step.prepared(self.batch)
+            return
         vectors, kept = (self.vectors, self.kept) if pair is self.pair else ((), ())
         update_lines(pair, vectors, self.batch, self.variant.scalar_count, threads, self.chunks, kept)
 
@@ -152,7 +163,8 @@ def reduce_tables(tables: Iterable[Table], threads: int, send: Send | None = Non
     if reducing:
         work = [(table.batch, table.reductions) for table in reducing]
         across = None if send is None else Across([table.ledger for table in reducing], send)
-        reduce_batches(work, threads, [table.chunks for table in reducing], across)
+        elsewhere = {place for place, table in enumerate(reducing) if table.device_step is not None}
+        reduce_batches(work, threads, [table.chunks for table in reducing], across, elsewhere)
 
 
 SEARCHED = 16  # how many of the last rows are compared: more distinct ones than that may repeat, harmlessly

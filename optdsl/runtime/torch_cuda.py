@@ -1,7 +1,7 @@
 """Tables of tensors that are on a GPU: the kernels of the CPU are replaced by those that a GPU runs.
 
 In: a table as `torch_plan` has made it, and the layout, which says what code there is. Out: the same table,
-whose kernels are launches on torch's current stream; step counters and scalars stay on the host. Raises
+whose kernels are launches on torch's current stream; step counters and scalar states stay on the host. Raises
 `TypeError` for rules that have no kernels there, and `CudaError` where there is no GPU to be had.
 NOT done: rows, columns and matrices, random numbers, parameters of which other processes hold parts.
 """
@@ -11,7 +11,8 @@ from dataclasses import replace
 import torch
 
 from optdsl.runtime.cuda_driver import device as device_of
-from optdsl.runtime.cuda_kernel import DeviceKernel, DeviceTables
+from optdsl.runtime.cuda_kernel import DeviceCode, DeviceKernel, DeviceTables
+from optdsl.runtime.cuda_step import DeviceStep
 from optdsl.runtime.layout import KernelPair, Layout
 from optdsl.runtime.table import Table
 
@@ -27,20 +28,33 @@ def move_to_device(table: Table, layout: Layout, device: torch.device, what: str
     count = table.chunks.table.shape[0]
     shape = (table.addresses.shape[0], table.addresses.shape[1])
 
-    def there(pair: KernelPair) -> KernelPair:
+    def found(pair: KernelPair) -> DeviceCode:
         try:
-            found = code(pair[1].__name__)
+            return code(pair[1].__name__)
         except NotImplementedError as error:
             words = f"{what} is on {device}, where {layout.name} has no kernel: {error}; use .cpu()"
             raise TypeError(words) from None
-        return pair[0], DeviceKernel(found, tables, shape, count)
 
+    def there(pair: KernelPair) -> KernelPair:
+        return pair[0], DeviceKernel(found(pair), tables, shape, count)
+
+    passes = [each.pair for each in table.reductions if each.pair is not None]
+    table.views = {name: there(pair) for name, pair in table.views.items()}
+    table.chunks.together = True
+    if passes and _stays_there(table):
+        codes = [found(pair) for pair in (*passes, table.pair)]
+        table.device_step = DeviceStep(codes, tables, shape[0], table.chunks)
+        return
     table.pair = there(table.pair)
     table.reductions = tuple(
         replace(each, pair=there(each.pair)) if each.pair else each for each in table.reductions
     )
-    table.views = {name: there(pair) for name, pair in table.views.items()}
-    table.chunks.together = True
+
+
+def _stays_there(table: Table) -> bool:
+    """Whether nothing of a step has to come back: neither sums over all tensors nor scalar states."""
+    totals = (total for each in table.reductions for total in each.totals)
+    return not table.variant.scalar_states and not any(total.over_all for total in totals)
 
 
 def _reason(table: Table, layout: Layout) -> str:

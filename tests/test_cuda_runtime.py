@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,6 +142,18 @@ def test_memory_is_given_back(fake: FakeDriver) -> None:
     for allocated, freed in (("cuMemAlloc_v2", "cuMemFree_v2"), ("cuMemHostAlloc", "cuMemFreeHost")):
         assert fake.calls.count(allocated) == fake.calls.count(freed) > 0
     assert not fake.traps
+
+
+def test_a_process_ends_in_silence() -> None:
+    program = (
+        "from tests.ptx.fake_driver import FakeDriver\nfrom tests.test_cuda_runtime import Tensors\n"
+        "tensors = Tensors(FakeDriver(), (300,))\ntensors.step()"
+    )
+    root = Path(__file__).parent.parent
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=True, cwd=root
+    )
+    assert found.stdout == found.stderr == ""
 
 
 # --- refusals ----------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ Assumed: the device's context is current. Raises `CudaError`.
 """
 
 import ctypes
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,25 @@ PIECES = 4  # copies that may be on their way
 _LEAST = 256  # bytes
 
 
-class Turn:
+class _Owner:
+    """What is given back to the driver when nobody has it any more."""
+
+    _device: Device
+
+    def free(self) -> None:
+        """In the device's context."""
+        raise NotImplementedError
+
+    def __del__(self) -> None:
+        # A process that ends has lost the driver before, and this module's names, too.
+        try:
+            with self._device.current():
+                self.free()
+        except Exception:
+            pass
+
+
+class Turn(_Owner):
     """Work of one table goes from stream to stream in order: a new one waits for what the last one does."""
 
     def __init__(self, device: Device) -> None:
@@ -36,13 +53,13 @@ class Turn:
         self._device.driver.call("cuEventRecord", self._event, stream)
         self._stream = stream
 
-    def __del__(self) -> None:
+    def free(self) -> None:
         if self._event is not None:
-            with suppress(Exception), self._device.current():
-                self._device.driver.call("cuEventDestroy_v2", self._event)
+            self._device.driver.call("cuEventDestroy_v2", self._event)
+        self._event = self._stream = None
 
 
-class Mirror:
+class Mirror(_Owner):
     """An array of the host, on the device."""
 
     def __init__(self, device: Device) -> None:
@@ -57,7 +74,7 @@ class Mirror:
         """Room for so many bytes."""
         if size <= self._bytes:
             return
-        self.free()
+        self._clear()
         while len(self._events) < PIECES:
             self._events.append(self._device.event())
         size = max(size, _LEAST)
@@ -82,7 +99,7 @@ class Mirror:
         self._known = known
         return self._address
 
-    def free(self) -> None:
+    def _clear(self) -> None:
         driver = self._device.driver
         if self._bytes:
             driver.call("cuMemFreeHost", self._host)
@@ -90,14 +107,13 @@ class Mirror:
         self._address = self._host = self._bytes = 0
         self._known = None
 
-    def __del__(self) -> None:
-        with suppress(Exception), self._device.current():  # a process that ends has lost the driver before
-            self.free()
-            for event in self._events:
-                self._device.driver.call("cuEventDestroy_v2", event)
+    def free(self) -> None:
+        self._clear()
+        while self._events:
+            self._device.driver.call("cuEventDestroy_v2", self._events.pop())
 
 
-class Room:
+class Room(_Owner):
     """Memory that only kernels use."""
 
     def __init__(self, device: Device) -> None:
@@ -110,13 +126,13 @@ class Room:
             self.address = self._device.driver.ask("cuMemAlloc_v2", max(size, _LEAST), of=ctypes.c_uint64)
             self._bytes = size
 
-    def __del__(self) -> None:
+    def free(self) -> None:
         if self._bytes:
-            with suppress(Exception), self._device.current():
-                self._device.driver.call("cuMemFree_v2", self.address)
+            self._device.driver.call("cuMemFree_v2", self.address)
+        self.address = self._bytes = 0
 
 
-class Download:
+class Download(_Owner):
     """Numbers that kernels make and the host reads."""
 
     def __init__(self, device: Device) -> None:
@@ -145,10 +161,6 @@ class Download:
             driver.call("cuMemFreeHost", self._host)
             driver.call("cuMemFree_v2", self.address)
         self.address = self._host = self._bytes = 0
-
-    def __del__(self) -> None:
-        with suppress(Exception), self._device.current():
-            self.free()
 
 
 def _pair(device: Device, size: int, host_size: int) -> tuple[int, int]:

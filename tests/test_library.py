@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -211,27 +212,15 @@ def adam_of_torch(steps: int) -> list[float]:
     return theta.tolist()
 
 
-C = """
-#include <stdio.h>
-#include "adam.h"
+PAGE = Path(__file__).parent.parent / "docs" / "libraries.md"
 
-int main(void) {
-  float theta[3] = {1.0f, -2.0f, 0.5f}, g[3] = {0.25f, -0.5f, 3.0f}, m[3], v[3];
-  float *thetas[1], *ms[1], *vs[1];
-  const float *gs[1];
-  const float *starts[1];
-  int64_t sizes[1] = {3}, t;
-  adam_hypers hypers = ADAM_DEFAULTS;
-  thetas[0] = theta; ms[0] = m; vs[0] = v; gs[0] = g; starts[0] = theta;
-  hypers.lr = 0.1;
-  if (adam_init_f32(&hypers, 1, sizes, starts, ms, vs) != ADAM_OK) return 1;
-  for (t = 1; t <= 5; t++)
-    if (adam_step_f32(&hypers, t, 1, sizes, thetas, gs, ms, vs) != ADAM_OK) return 2;
-  printf("%.9g %.9g %.9g\\n", theta[0], theta[1], theta[2]);
-  hypers.lr = -1;
-  return adam_step_f32(&hypers, t, 1, sizes, thetas, gs, ms, vs) == ADAM_BAD_LR ? 0 : 3;
-}
-"""
+
+def example() -> str:
+    """The program that the page about libraries shows."""
+    (text,) = re.findall(r"```c\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    return str(text)
+
+
 RUST = """
 #[repr(C)]
 struct Hypers { lr: f64, beta1: f64, beta2: f64, eps: f64, weight_decay: f64 }
@@ -266,7 +255,7 @@ fn main() {
 def test_called_from_c(tmp_path: Path, language: str) -> None:
     build = compiled(tmp_path, "adam", "--emit", "so")
     source = tmp_path / "main.c"
-    source.write_text(C)
+    source.write_text(example())
     strict = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-std=c99" if language == "c" else "-std=c++17"]
     run("cc", *strict, "-x", language, source, "-x", "none", build / "libadam.so", "-o", tmp_path / "main")
     printed = run(tmp_path / "main", env={"LD_LIBRARY_PATH": str(build)})

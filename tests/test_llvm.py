@@ -77,7 +77,7 @@ def same_bits(program: Program, steps: list[Step], sizes: list[int], *, special:
 
 
 @settings(max_examples=30, deadline=None)
-@given(RANDOM, RANDOM, st.sampled_from([Type.F32, Type.F64]), st.sampled_from(["strict", "fma"]))
+@given(RANDOM, RANDOM, st.sampled_from([Type.F32, Type.F64]), st.sampled_from(["strict", "fma", "accurate"]))
 def test_random_specs_have_the_same_bits(state: str, update: str, storage: Type, mode: str) -> None:
     """With infinities, NaN, zeros of both signs and denormals among the numbers."""
     text = (

@@ -9,7 +9,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from optdsl.runtime.torch_graph import step_op
 from optdsl.torch import load
-from tests.conformance.subjects import gradients, parameters, same
+from tests.conformance.subjects import Subject, gradients, same
 
 NAMES = ("adam", "sgd", "lamb", "adafactor")
 
@@ -21,7 +21,7 @@ def fresh() -> None:
 
 def begun(name: str, **options: Any) -> tuple[list[nn.Parameter], Any]:
     """Parameters with gradients, and an optimizer that has taken a step."""
-    ps = parameters(shapes=[(3,), (4, 2), ()])
+    ps = Subject("adam", "Adam").parameters(shapes=[(3,), (4, 2), ()])
     opt = load(name)(ps, **options)
     give(ps, 0)
     opt.step()

@@ -4,14 +4,14 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 from tests.conformance.registry import obligation
-from tests.conformance.subjects import Subject, gradients, parameters, same, same_state
+from tests.conformance.subjects import Subject, gradients, same, same_state
 
 
 @obligation
 def compiles(s: Subject) -> str | None:
     """`torch.compile` of a step: the same bits, and nothing is compiled again when `lr` or betas change"""
     torch.compiler.reset()
-    ps, qs = parameters(), parameters()
+    ps, qs = s.parameters(), s.parameters()
     a, b = s.make(ps, lr=0.02), s.make(qs, lr=0.02)
     counter = CompileCounter()
     compiled = torch.compile(a.step, backend=counter)

@@ -7,12 +7,11 @@ from typing import Any
 from unittest import mock
 
 import pytest
-import torch
 from torch import nn
 from torch.autograd import profiler
 
 from tests.conformance.registry import obligation
-from tests.conformance.subjects import Frozen, Subject, gradients, parameters, same, train
+from tests.conformance.subjects import Frozen, Subject, gradients, same, train
 
 
 @obligation
@@ -20,7 +19,7 @@ def takes_parameters(s: Subject) -> None:
     """tensors, generators, groups and (name, tensor) pairs, whose names are kept as `param_names`"""
     results = []
     for how in ("list", "generator", "groups", "named", "named groups"):
-        ps = parameters()
+        ps = s.parameters()
         named = [(f"layer.{i}", p) for i, p in enumerate(ps)]
         given: Any = {
             "list": ps,
@@ -41,7 +40,7 @@ def takes_parameters(s: Subject) -> None:
 @obligation
 def refuses_as_torch_does(s: Subject) -> None:
     """torch's own refusals of parameters, in its words"""
-    p, q = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    p, q = nn.Parameter(s.ones(2)), nn.Parameter(s.ones(2))
     bad: list[tuple[Any, type[Exception], str]] = [
         (p, TypeError, "params argument given to the optimizer should be an iterable of Tensors or dicts"),
         ([], ValueError, "optimizer got an empty parameter list"),
@@ -70,7 +69,7 @@ def refuses_bad_options(s: Subject) -> None:
         for value in _outside(hyper.low, hyper.high, hyper.low_closed, hyper.high_closed):
             raw: Any = value
             if hyper.index is not None:
-                raw = list(s.cls([nn.Parameter(torch.ones(1))]).defaults[hyper.option])
+                raw = list(s.cls([nn.Parameter(s.ones(1))]).defaults[hyper.option])
                 raw[hyper.index] = value
                 raw = tuple(raw)
             tried += 1
@@ -92,7 +91,7 @@ def _refused(s: Subject, option: str, raw: Any) -> None:
     expected = words.get(option, f"Invalid {option.removesuffix('s')}")
     if s.spec == "adafactor":
         expected = "should be (>=|<=) [01] but is: "
-    p, q = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    p, q = nn.Parameter(s.ones(2)), nn.Parameter(s.ones(2))
     with pytest.raises(ValueError, match=expected):
         s.make([p], **{option: raw})
     opt = s.make([p])
@@ -101,7 +100,7 @@ def _refused(s: Subject, option: str, raw: Any) -> None:
     assert len(opt.param_groups) == 1
     opt.param_groups[0][option] = raw
     with Frozen(opt, [p]), pytest.raises(ValueError, match=expected):
-        s.give(opt, [torch.ones(2)])
+        s.give(opt, [s.ones(2)])
 
 
 @obligation
@@ -111,7 +110,7 @@ def constructor_is_torchs(s: Subject) -> str | None:
         return "torch has no class of that name"
     known = inspect.signature(s.torch_class).parameters
     ours = inspect.signature(s.cls).parameters
-    opt = s.make([nn.Parameter(torch.ones(1))])
+    opt = s.make([nn.Parameter(s.ones(1))])
     shared = ("maximize", *s.layout.options)
     for place, (name, parameter) in enumerate(known.items()):
         if name == "params":
@@ -124,7 +123,7 @@ def constructor_is_torchs(s: Subject) -> str | None:
         assert name in opt.param_groups[0], name
         if name in shared and parameter.kind is parameter.POSITIONAL_OR_KEYWORD and name != "maximize":
             assert list(ours)[place] == name, name
-        s.make([nn.Parameter(torch.ones(1))], **{name: parameter.default})
+        s.make([nn.Parameter(s.ones(1))], **{name: parameter.default})
     return None
 
 
@@ -133,13 +132,13 @@ def takes_torchs_switches(s: Subject) -> None:
     """`foreach`, `fused` and `capturable` change nothing; `differentiable` and unknown names are refused"""
     results = []
     for options in ({}, {"foreach": True}, {"foreach": False}, {"fused": True}, {"capturable": True}):
-        ps = parameters()
+        ps = s.parameters()
         opt = s.make(ps, **options)
         train(s, opt, ps, 0, 2)
         results.append(ps)
     for ps in results[1:]:
         same(ps, results[0])
-    p = [nn.Parameter(torch.ones(1))]
+    p = [nn.Parameter(s.ones(1))]
     with pytest.raises(RuntimeError, match="`fused` and `foreach` cannot be `True` together"):
         s.make(p, fused=True, foreach=True)
     with pytest.raises(RuntimeError, match="`fused` does not support `differentiable`"):
@@ -153,7 +152,7 @@ def takes_torchs_switches(s: Subject) -> None:
 @obligation
 def shows_itself(s: Subject) -> None:
     """`defaults` hold every option, `repr` names class and options, and the profiler's range has the name"""
-    opt = s.make(parameters())
+    opt = s.make(s.parameters())
     assert opt.defaults.keys() == opt.param_groups[0].keys() - {"params"}
     text = repr(opt)
     assert text.startswith(f"{s.name} (")
@@ -168,5 +167,5 @@ def warns_of_nothing(s: Subject) -> None:
     """no warning in an ordinary step"""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ps = parameters()
+        ps = s.parameters()
         train(s, s.make(ps), ps, 0, 2)

@@ -18,6 +18,7 @@ from optdsl.runtime.layout import Layout, Variant
 
 Parameters = list[nn.Parameter]
 SHAPES: tuple[tuple[int, ...], ...] = ((3,), (2, 3), ())
+MATRICES: tuple[tuple[int, ...], ...] = ((3, 1), (2, 3), (4, 3))
 _TORCH = {name.lower(): found for name, found in vars(torch.optim).items() if isinstance(found, type)}
 _LOSS = 0.75
 
@@ -61,6 +62,25 @@ class Subject:
     def draws(self) -> bool:
         """Whether a step draws random numbers: they depend on which parameter it is, and which element."""
         return any(variant.draws for variant in self.variants)
+
+    @property
+    def only_matrices(self) -> bool:
+        return any(variant.only_matrices for variant in self.variants)
+
+    def ones(self, size: int) -> Tensor:
+        """As many as that, in a row."""
+        return torch.ones((1, size) if self.only_matrices else (size,))
+
+    def parameters(
+        self,
+        dtype: torch.dtype = torch.float32,
+        shapes: Iterable[tuple[int, ...]] | None = None,
+        seed: int = 0,
+    ) -> Parameters:
+        """Of all ranks, where the class takes them; `shapes`: of these."""
+        chosen = (MATRICES if self.only_matrices else SHAPES) if shapes is None else shapes
+        generator = torch.Generator().manual_seed(seed)
+        return [nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype)) for shape in chosen]
 
     @property
     def has_rate(self) -> bool:
@@ -117,21 +137,10 @@ class Subject:
         return step(**given)
 
 
-MATRICES_ONLY = ("Muon",)
-"""Classes that are not tried here, where parameters have all ranks: `tests/test_torch_axes.py` tries them."""
-
-
 @cache
 def subjects() -> tuple[Subject, ...]:
     known = sorted(library_classes().items(), key=lambda item: item[1])
-    return tuple(Subject(spec, name) for name, spec in known if name not in MATRICES_ONLY)
-
-
-def parameters(
-    dtype: torch.dtype = torch.float32, shapes: Iterable[tuple[int, ...]] = SHAPES, seed: int = 0
-) -> Parameters:
-    generator = torch.Generator().manual_seed(seed)
-    return [nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype)) for shape in shapes]
+    return tuple(Subject(spec, name) for name, spec in known)
 
 
 def gradients(params: Sequence[Tensor], seed: int) -> list[Tensor]:

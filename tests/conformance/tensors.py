@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from tests.conformance.registry import obligation
-from tests.conformance.subjects import Frozen, Subject, gradients, parameters, same, same_state, train
+from tests.conformance.subjects import Frozen, Subject, gradients, same, same_state, train
 
 
 @obligation
 def rounds_sixteen_bits_last(s: Subject) -> None:
     """16 bits: float32 state, also after loading; a step is that of float32, rounded at its end"""
     for dtype in (torch.bfloat16, torch.float16):
-        ps = parameters(dtype)
+        ps = s.parameters(dtype)
         qs = [nn.Parameter(p.detach().float()) for p in ps]
         a, b = s.make(ps), s.make(qs)
         for step in range(4):
@@ -36,8 +36,7 @@ def rounds_sixteen_bits_last(s: Subject) -> None:
 @obligation
 def takes_complex_numbers(s: Subject) -> str | None:
     """complex parameters are pairs of real ones, as with torch's classes"""
-    shapes = [(3,), (2, 3), ()]
-    ps = parameters(torch.complex64, shapes)
+    ps = s.parameters(torch.complex64)
     if s.by_rows:
         opt = s.make(ps)
         with Frozen(opt, ps), pytest.raises(RuntimeError, match=f"{s} does not support complex"):
@@ -76,29 +75,29 @@ def torch_twin(s: Subject, params: list[nn.Parameter]) -> Any:
     return s.torch_class([nn.Parameter(p.detach().clone()) for p in params])
 
 
-Bad = Callable[[nn.Parameter], tuple[nn.Parameter, Tensor]]
+Bad = Callable[[Subject, nn.Parameter], tuple[nn.Parameter, Tensor]]
 
 
-def _sparse(good: nn.Parameter) -> tuple[nn.Parameter, Tensor]:
-    return nn.Parameter(torch.ones(4)), torch.ones(4).to_sparse()
+def _sparse(s: Subject, good: nn.Parameter) -> tuple[nn.Parameter, Tensor]:
+    return nn.Parameter(s.ones(4)), s.ones(4).to_sparse()
 
 
-def _expanded(good: nn.Parameter) -> tuple[nn.Parameter, Tensor]:
-    return nn.Parameter(torch.ones(1).expand(4)), torch.ones(4)
+def _expanded(s: Subject, good: nn.Parameter) -> tuple[nn.Parameter, Tensor]:
+    return nn.Parameter(s.ones(1).expand(s.ones(4).shape)), s.ones(4)
 
 
-def _aliased(good: nn.Parameter) -> tuple[nn.Parameter, Tensor]:
-    whole = torch.ones(6)
-    good.data = whole[:4]
-    return nn.Parameter(whole[2:]), torch.ones(4)
+def _aliased(s: Subject, good: nn.Parameter) -> tuple[nn.Parameter, Tensor]:
+    whole = s.ones(6)
+    good.data = whole[..., :4]
+    return nn.Parameter(whole[..., 2:]), s.ones(4)
 
 
-def _elsewhere(good: nn.Parameter) -> tuple[nn.Parameter, Tensor]:
-    return nn.Parameter(torch.ones(4, device="meta")), torch.ones(4, device="meta")
+def _elsewhere(s: Subject, good: nn.Parameter) -> tuple[nn.Parameter, Tensor]:
+    return nn.Parameter(s.ones(4).to("meta")), s.ones(4).to("meta")
 
 
-def _eighth(good: nn.Parameter) -> tuple[nn.Parameter, Tensor]:
-    x = torch.ones(4).to(torch.float8_e4m3fn)
+def _eighth(s: Subject, good: nn.Parameter) -> tuple[nn.Parameter, Tensor]:
+    x = s.ones(4).to(torch.float8_e4m3fn)
     return nn.Parameter(x, requires_grad=False), x
 
 
@@ -116,12 +115,12 @@ def refuses_what_it_cannot_step(s: Subject) -> None:
     """sparse, expanded, aliased, on another device, other dtypes: one sentence, a fix, nothing changed"""
     for make, error, words in REFUSALS:
         for begun in (False, True):
-            good = nn.Parameter(torch.full((4,), 0.5))
+            good = nn.Parameter(s.ones(4) / 2)
             opt = s.make([good])
             if begun:
-                s.give(opt, [torch.ones(4)])
-            bad, g = make(good)
+                s.give(opt, [s.ones(4)])
+            bad, g = make(s, good)
             opt.param_groups[0]["params"].append(bad)  # where users put it when they add layers
-            good.grad, bad.grad = torch.ones(4), g
+            good.grad, bad.grad = s.ones(4), g
             with Frozen(opt, [good], written=s.needs_closure), pytest.raises(error, match=words):
-                s.take(opt, curvature=[torch.ones(4), torch.ones(4)])
+                s.take(opt, curvature=[s.ones(4), s.ones(4)])

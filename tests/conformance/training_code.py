@@ -12,7 +12,7 @@ from torch.optim import lr_scheduler, swa_utils
 
 from optdsl.runtime.layout import Hyper
 from tests.conformance.registry import obligation
-from tests.conformance.subjects import Subject, gradients, parameters, same, same_state, train
+from tests.conformance.subjects import Subject, gradients, same, same_state, train
 
 Make = Callable[[Any], Any]
 
@@ -67,9 +67,9 @@ def follows_schedulers(s: Subject) -> str | None:
     if not s.has_rate:
         return "it has no lr"
     reason = None
-    assert schedulers(s.make(parameters())).keys() == every_scheduler()
+    assert schedulers(s.make(s.parameters())).keys() == every_scheduler()
     for name in every_scheduler():
-        ps, qs = parameters(), parameters()
+        ps, qs = s.parameters(), s.parameters()
         a, by_hand = s.make(ps, lr=0.02), s.make(qs, lr=0.02)
         make = schedulers(a)[name]
         model = _Scheduled({key: a.defaults[key] for key in ("lr", "momentum", "betas") if key in a.defaults})
@@ -106,7 +106,7 @@ def resumes_a_schedule(s: Subject) -> str | None:
     """optimizer and scheduler, loaded together, go on with the same bits"""
     if not s.has_rate:
         return "it has no lr"
-    ps, qs = parameters(), parameters()
+    ps, qs = s.parameters(), s.parameters()
     a, b = s.make(ps, lr=0.02), s.make(qs, lr=0.02)
     one, two = (schedulers(x)["OneCycleLR"](x) for x in (a, b))
     for step in range(5):
@@ -150,7 +150,7 @@ def lets_the_scaler_scale(s: Subject) -> None:
 @obligation
 def scales_in_the_kernel(s: Subject) -> str | None:
     """`fused=True`: the kernel divides by the scale; after an overflow nothing changes, counters included"""
-    opt = s.make(parameters(), fused=True)
+    opt = s.make(s.parameters(), fused=True)
     if s.layout.inputs:
         assert not opt._step_supports_amp_scaling
         _with_scaler(s, fused=True)
@@ -162,7 +162,7 @@ def scales_in_the_kernel(s: Subject) -> str | None:
 
 
 def _with_scaler(s: Subject, *, fused: bool) -> None:
-    ps, qs = parameters(), parameters()
+    ps, qs = s.parameters(), s.parameters()
     a, b = s.make(ps, fused=fused), s.make(qs)
     scaler = _scaler(2.0**12)
     for step in range(4):
@@ -200,7 +200,7 @@ def steps_in_backward(s: Subject) -> str | None:
         found: Tensor = sum(((p - 0.5) ** 2).sum() for p in params)
         return found
 
-    ps, qs, rs = parameters(), parameters(), parameters()
+    ps, qs, rs = s.parameters(), s.parameters(), s.parameters()
     _apply_optimizer_in_backward(s.cls, ps, {"lr": 0.02})
     hooked = {q: s.make([q], lr=0.02) for q in qs}
 
@@ -231,7 +231,7 @@ def survives_checkpointing(s: Subject) -> None:
 
     def model() -> nn.Module:
         torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+        return nn.Sequential(*(nn.Linear(*sizes, bias=not s.only_matrices) for sizes in ((3, 4), (4, 2))))
 
     m, n = model(), model()
     ps, qs = list(m.parameters()), list(n.parameters())

@@ -13,6 +13,7 @@ import numpy as np
 from optdsl.backend import KernelWriter, Program
 from optdsl.emit.loading import load_generated
 from optdsl.kernel.ir import Kernel, Type
+from optdsl.kernel.stage_facts import kept_by_stages
 from optdsl.language.optimizer import Shape
 from optdsl.runtime.batch import Batch
 from optdsl.runtime.jnp_step import Functions, JaxKernel, JaxReduction, JaxVariant, Leaf, stepped, viewed
@@ -35,10 +36,11 @@ def variant_of(program: Program, writer: KernelWriter) -> JaxVariant:
         return JaxReduction(functions(kernel), tuple(results))
 
     return JaxVariant(
-        reductions=tuple(map(reduction, program.reductions)),
+        reductions=tuple(map(reduction, program.passes)),
         update=JaxKernel(functions(program.update), program.update.stored),
         vectors=tuple(JaxKernel(functions(kernel), kernel.stored) for kernel in program.vectors),
         lines=len(program.update.line_sums),
+        kept=tuple((made, state) for made, state, *_ in kept_by_stages(program)),
         query=variant_of(program.query, writer) if program.query else None,
         views=tuple(functions(kernel) for kernel in program.views),
     )
@@ -74,7 +76,7 @@ def _arrays(batch: Batch, tensor: int, kernel: Kernel) -> list[Any]:
     """The memory of what is kept or given, in their shapes: batches of matrices where `dims` says so."""
     size, shape, found = int(batch.sizes[tensor]), tuple[int, ...](), []
     for buffer, address in zip(kernel.buffers, batch.addresses[tensor].tolist(), strict=True):
-        if buffer.summed:
+        if buffer.summed or buffer.stage:
             continue
         shape = (size,)
         if batch.dims is not None:
@@ -83,6 +85,9 @@ def _arrays(batch: Batch, tensor: int, kernel: Kernel) -> list[Any]:
             shape = {
                 Shape.ROWS: (count, rows, 1),
                 Shape.COLS: (count, 1, columns),
+                Shape.LEFT: (count, rows, rows),
+                Shape.RIGHT: (count, columns, columns),
+                Shape.FLIPPED: (count, columns, rows),
             }.get(buffer.shape, (count, rows, columns))
         kind = ctypes.c_float if buffer.type is Type.F32 else ctypes.c_double
         empty = np.empty(shape, _dtype(buffer.type))

@@ -19,14 +19,18 @@ from optdsl.kernel.ir import (
     Let,
     Load,
     Local,
+    Loop,
     Op,
     Stmt,
     Total,
 )
 from optdsl.kernel.walk import locals_in, nodes
-from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS
+from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS, PRODUCT
 from optdsl.language.optimizer import Shape
 from optdsl.runtime.batch import Batch
+
+from ._jnp_stage import IMPORTS as STAGE_IMPORTS
+from ._jnp_stage import WHOLE, stage_body
 
 IMPORTS = """from optdsl.runtime.jnp_math import both, cbrt, cos, either, exp, floor, log, maximum, minimum
 from optdsl.runtime.jnp_math import modulo, neither, one_less_power, power, sigmoid, sign, sin, sqrt, tanh
@@ -52,7 +56,7 @@ _RENAME = {TIME: "now"}
 class Jnp:
     name = "jnp"
     modes: tuple[str, ...] = ("fast", "accurate")
-    imports = IMPORTS
+    imports = IMPORTS + STAGE_IMPORTS
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         source = program.optimizer.source if comments else None
@@ -101,10 +105,12 @@ def prologue_source(kernel: Kernel, name: str, source: Source | None = None) -> 
 
 def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str:
     """`name(arrays, scalars)`: the new arrays of the buffers that are written, or the sums."""
+    if kernel.loop is Loop.WHOLE:
+        return _stage_source(kernel, name, source)
     (phase,) = kernel.phases
     loaded = {node.buffer for stmt in phase.body for node in nodes(stmt.value) if isinstance(node, Load)}
     body = [f"{_at(b.name)} = arrays[{i}]" for i, b in enumerate(kernel.buffers) if b.name in loaded]
-    body += [f"{_RENAME.get(scalar, scalar)} = scalars[{i}]" for i, scalar in enumerate(kernel.scalars)]
+    body += _scalars(kernel)
     results: list[str] = []
     for stmt in phase.body:
         body += _line(stmt, kernel, source, results)
@@ -112,6 +118,22 @@ def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str
     doc = "Sums over all elements." if any(isinstance(s, Total) for s in phase.body) else "All elements."
     head = [f"def {name}(arrays, scalars):", f'{_INDENT}"""{doc}"""']
     return "\n".join([*head, *(f"{_INDENT}{line}" for line in body)])
+
+
+def _stage_source(kernel: Kernel, name: str, source: Source | None) -> str:
+    def show(value: Expr) -> str:
+        return _print(value, kernel)[0]
+
+    def commented(line: str, stmt: Let, source: Source | None) -> list[str]:
+        return _commented(line, stmt.span, source)
+
+    body = [*_scalars(kernel), *stage_body(kernel, show, source, commented)]
+    head = [f"def {name}(arrays, scalars):", f'{_INDENT}"""The matrices of a leaf, whole."""']
+    return "\n".join([*head, *(f"{_INDENT}{line}" for line in body)])
+
+
+def _scalars(kernel: Kernel) -> list[str]:
+    return [f"{_RENAME.get(scalar, scalar)} = scalars[{i}]" for i, scalar in enumerate(kernel.scalars)]
 
 
 def _line(stmt: Stmt, kernel: Kernel, source: Source | None, results: list[str]) -> list[str]:
@@ -151,6 +173,15 @@ def _print(expr: Expr, kernel: Kernel) -> tuple[str, int]:
         case Op("sub", (Const(value=one), Op("pow", (base, exponent)))) if one == 1:
             parts = ", ".join(_print(part, kernel)[0] for part in (base, exponent))
             return f"one_less_power({parts})", ATOM
+        case Op("matmul", (x, y)):
+            (left, own), (right, other) = _print(x, kernel), _print(y, kernel)
+            left, right = left if own >= PRODUCT else f"({left})", right if other > PRODUCT else f"({right})"
+            return f"{left} @ {right}", PRODUCT
+        case Op(name=name, args=args) if name not in OPERATORS or (
+            name in WHOLE and kernel.loop is Loop.WHOLE
+        ):
+            inside = ", ".join(_print(arg, kernel)[0] for arg in args)
+            return f"{WHOLE.get(name, name)}({inside})", ATOM
         case Op(name=name, args=args):
             row = OPERATORS[name]
             template = SPELLED.get(name, row.python).removeprefix("math.")

@@ -50,25 +50,31 @@ class Program:
                     yield names.index(stmt.name), self.totals[names.index(stmt.name)]
 
     def results(self, kernel: Kernel) -> Iterator[tuple[int, Total] | int]:
-        """What a pass gives, in its order: as `summed`, or the buffer of what is for rows or columns."""
+        """What a pass or a stage gives, in its order: as `summed`, or the number of the buffer."""
         summed = self.summed(kernel)
         numbers = {buffer.name: number for number, buffer in enumerate(kernel.buffers)}
         for phase in kernel.phases:
             for stmt in phase.body:
                 if isinstance(stmt, ir.Total):
                     yield numbers[stmt.name] if stmt.name in numbers else next(summed)
+                elif isinstance(stmt, ir.Store):
+                    yield numbers[stmt.buffer]
 
     def stage(self, number: int) -> Kernel | None:
         """What is done with whole matrices behind the pass of that number."""
         return self.stages[number] if number < len(self.stages) else None
 
     @property
+    def passes(self) -> tuple[Kernel, ...]:
+        """What runs before `update`, in order: passes over elements, and stages behind them."""
+        pairs = zip_longest(self.reductions, self.stages)
+        return tuple(each for pair in pairs for each in pair if each is not None and not each.is_empty)
+
+    @property
     def kernels(self) -> tuple[Kernel, ...]:
         """All of them, in the order in which a step runs them; last those that no step runs."""
         moving = self.query.kernels if self.query else ()
-        pairs = zip_longest(self.reductions, self.stages)
-        before = (each for pair in pairs for each in pair if each is not None and not each.is_empty)
-        return (*moving, *before, self.update, *self.vectors, *self.views)
+        return (*moving, *self.passes, self.update, *self.vectors, *self.views)
 
 
 class Step(Protocol):

@@ -26,10 +26,11 @@ from optdsl.emit.text import (
 from optdsl.kernel.ir import Kernel, Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
+from optdsl.kernel.stage_facts import kept_by_stages
+from optdsl.language.matrices import loop_counts
 from optdsl.language.optimizer import Optimizer, Shape
 from optdsl.language.reductions import by_channel
 from optdsl.language.specialise import flag_settings, specialise
-from optdsl.language.stages import plan
 
 LAYOUT_NAMES = ("Draw", "Flag", "Hyper", "Input", "State", "THETA_0", "Total")
 STEP_NAMES = ("JaxKernel", "JaxReduction", "JaxVariant")
@@ -42,11 +43,14 @@ def emit_optax(optimizer: Optimizer, *, comments: bool = True) -> str:
         raise OptdslError([problem.diagnostic()], optimizer.source)
     functions = _Functions(optimizer, comments=comments)
     body_of = functions.variants(optimizer)
+    counting = loop_counts(optimizer)
     table = "\n".join(
         [
             "LAYOUT = JaxLayout(",
             f'    name="{optimizer.name}",',
-            *tuple_lines("hypers", [hyper_row(hyper) for hyper in optimizer.hypers], 1),
+            *tuple_lines(
+                "hypers", [hyper_row(each, counts=each.name in counting) for each in optimizer.hypers], 1
+            ),
             *tuple_lines("flags", [flag_row(flag) for flag in optimizer.flags if flag.rank is None], 1),
             *(tuple_lines("inputs", list(map(input_row, optimizer.inputs)), 1) if optimizer.inputs else ()),
             *(
@@ -77,8 +81,6 @@ def emit_optax(optimizer: Optimizer, *, comments: bool = True) -> str:
 
 def not_for_optax(optimizer: Optimizer) -> str | None:
     """What of a spec JAX does not get yet; None when it gets all of it."""
-    if plan(optimizer.lines).needs_dims:
-        return "a matrix"
     return None
 
 
@@ -120,6 +122,8 @@ class _Functions:
         states = [state_row(state) for state in optimizer.states if state.shape > Shape.TENSOR]
         numbers = [state_row(state) for state in optimizer.states if state.shape <= Shape.TENSOR]
         lines = self._program(program, suffix, head)
+        if any(program.stages) and not ranks:
+            lines[-1:] = ["            only_matrices=True,", *lines[-1:]]
         lines[-1:] = [*tuple_lines("states", states, 3), *tuple_lines("numbers", numbers, 3)]
         if program.query is not None:
             lines += [f"    {line}" for line in self._program(program.query, suffix, "        query=")]
@@ -130,7 +134,7 @@ class _Functions:
     def _program(self, program: Program, suffix: str, head: str) -> list[str]:
         lines = [
             f"{head}JaxVariant(",
-            *tuple_lines("reductions", [self._reduction(program, x, suffix) for x in program.reductions], 3),
+            *tuple_lines("reductions", [self._reduction(program, x, suffix) for x in program.passes], 3),
             f"            update={self._kernel(program.update, suffix)},",
         ]
         if by_channel(program.optimizer.lines):
@@ -141,6 +145,8 @@ class _Functions:
             lines += tuple_lines("vectors", [self._kernel(kernel, suffix) for kernel in program.vectors], 3)
         if sums := program.update.line_sums:
             lines.append(f"            lines={len(sums)},")
+        if kept := [f"({made}, {state})" for made, state, *_ in kept_by_stages(program)]:
+            lines += tuple_lines("kept", kept, 3)
         return [*lines, "        ),"]
 
     def _reduction(self, program: Program, kernel: Kernel, suffix: str) -> str:

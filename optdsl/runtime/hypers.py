@@ -67,7 +67,7 @@ def read_variant(layout: Layout, group: Mapping[str, Any]) -> Variant:
     for flag in layout.flags:
         raw = group[flag.option]
         if flag.option in layout.words:
-            values.append(_chosen(raw, flag, layout.words[flag.option], layout.name))
+            values.append(chosen(raw, flag, layout.words[flag.option], layout.name))
             continue
         if raw is not True and raw is not False and raw not in (0, 1):
             raise ValueError(f"Invalid {flag.option} value: {raw} (must be True or False)")
@@ -75,8 +75,8 @@ def read_variant(layout: Layout, group: Mapping[str, Any]) -> Variant:
     return layout.variants[tuple(values)]
 
 
-def _chosen(raw: Any, flag: Flag, words: tuple[Flag, ...], name: str) -> bool:
-    """Whether the option is this word."""
+def chosen(raw: Any, flag: Flag, words: tuple[Flag, ...], name: str) -> bool:
+    """Whether the option is this word; None is the default. Raises `ValueError` for another word."""
     if raw is None:
         return flag.default
     known = [each.name for each in words]

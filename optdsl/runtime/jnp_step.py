@@ -26,8 +26,8 @@ Functions = tuple[Callable[..., Any], Callable[..., Any]]
 
 @dataclass(frozen=True)
 class JaxReduction:
-    """A pass that sums; `results` in its order: of whole tensors, or the buffer of what is for each row or
-    column."""
+    """A pass that sums, or a stage of matrices; `results` in its order: of whole tensors, or the buffer of
+    what is for each row or column, or for stages."""
 
     functions: Functions
     results: tuple[Total | int, ...]
@@ -54,6 +54,8 @@ class JaxVariant:
     query      of the same buffers, what only moves the parameters, to where the gradient is taken; None:
                they stay
     views      what gives second views of them
+    kept       arrays that stages have made, and the states that they are the new values of
+    only_matrices   leaves have to have two dimensions
     draws      what is drawn, behind the inputs, with the hyper number `seed`
     below      the variant for leaves of fewer dimensions than `rank`; None: there is one for all
     """
@@ -71,6 +73,8 @@ class JaxVariant:
     draws: tuple[Draw, ...] = ()
     seed: int = 0
     by_channel: bool = False
+    kept: tuple[tuple[int, int], ...] = ()
+    only_matrices: bool = False
 
     def of_rank(self, dimensions: int) -> "JaxVariant":
         return self if self.below is None or dimensions >= self.rank else self.below
@@ -134,6 +138,7 @@ def stepped(leaves: Sequence[Leaf]) -> None:
         new = dict(zip(leaf.variant.update.stored, results, strict=True))
         for vector in leaf.variant.vectors:
             new |= zip(vector.stored, leaf.run(vector.functions)[0], strict=True)
+        new |= {state: leaf.arrays[made] for made, state in leaf.variant.kept}
         for number, value in new.items():
             old = leaf.arrays[number]
             leaf.arrays[number] = jnp.broadcast_to(value, old.shape).astype(old.dtype)

@@ -301,7 +301,17 @@ class Variant:
         return not self.first_step_only and (self.uses_time or self.keeps_state)
 
 
-def check_dimensions(name: str, variant: Variant, shape: Sequence[int]) -> None:
+def choices(flags: Sequence[Flag]) -> dict[str, tuple[Flag, ...]]:
+    """The flags of each option that more than one of them is of: it is the name of one."""
+    options = [flag.option for flag in flags]
+    return {
+        name: tuple(flag for flag in flags if flag.option == name)
+        for name in options
+        if options.count(name) > 1
+    }
+
+
+def check_dimensions(name: str, variant: Any, shape: Sequence[int]) -> None:
     """Raises `ValueError`, as torch words it, for a tensor that is no matrix where only these are stepped."""
     if variant.of_rank(len(shape)).only_matrices and len(shape) != 2:
         raise ValueError(
@@ -340,12 +350,7 @@ class Layout:
     @cached_property
     def words(self) -> dict[str, tuple[Flag, ...]]:
         """The flags of each option that is a choice."""
-        options = [flag.option for flag in self.flags]
-        return {
-            name: tuple(flag for flag in self.flags if flag.option == name)
-            for name in options
-            if options.count(name) > 1
-        }
+        return choices(self.flags)
 
     @cached_property
     def views(self) -> tuple[str, ...]:

@@ -16,8 +16,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from optdsl.runtime.hypers import chosen
 from optdsl.runtime.jnp_step import JaxVariant, Leaf, drawn, stepped, viewed
-from optdsl.runtime.layout import FIRST_GRADIENT, OPTAX_INPUTS, THETA_0, Flag, Hyper, Input, State
+from optdsl.runtime.layout import (
+    FIRST_GRADIENT,
+    OPTAX_INPUTS,
+    THETA_0,
+    Flag,
+    Hyper,
+    Input,
+    State,
+    check_dimensions,
+    choices,
+)
 
 LOSS = OPTAX_INPUTS["loss"]
 
@@ -86,7 +97,7 @@ class Functions:
         for hyper, value in zip(layout.hypers, self.hypers, strict=True):
             if isinstance(value, int | float) and not hyper.contains(float(value)):
                 raise ValueError(f"Invalid {hyper.name} value: {value}")
-        flags = tuple(given[flag.option] for flag in layout.flags)
+        flags = tuple(_flag(flag, given[flag.option], layout) for flag in layout.flags)
         if any(not isinstance(flag, bool) for flag in flags):
             raise TypeError(f"the switches of {layout.name} are True or False, and cannot be traced")
         self.flags = flags
@@ -95,6 +106,8 @@ class Functions:
         self.direction = -1.0 if maximize else 1.0
 
     def init(self, params: Any) -> OptdslState:
+        for p in jax.tree.leaves(params):
+            check_dimensions(self.layout.name, self.variant, jnp.shape(p))
         start = dict(zip((hyper.name for hyper in self.layout.hypers), self._hypers_at(0), strict=True))
         states, numbers = {}, {}
         for spec in self._states():
@@ -288,6 +301,11 @@ class Functions:
             {key: structure.unflatten(each) for key, each in states.items()},
             {key: structure.unflatten(each) for key, each in numbers.items()},
         )
+
+
+def _flag(flag: Flag, option: Any, layout: JaxLayout) -> Any:
+    words = choices(layout.flags).get(flag.option)
+    return option if words is None else chosen(option, flag, words, layout.name)
 
 
 def _is_hole(x: Any) -> bool:

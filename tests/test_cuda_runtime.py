@@ -16,6 +16,7 @@ from optdsl.runtime.cuda_driver import CudaError, Device, Driver
 from optdsl.runtime.cuda_kernel import DeviceCode, DeviceKernel, DeviceTables
 from tests.ptx import samples
 from tests.ptx.fake_driver import FakeDriver
+from tests.ptx.memory import Trap
 from tests.ptx.samples import CHUNK, SCALARS, adam_in_numpy
 
 UPDATE = DeviceCode(samples.adam(), "update_f32", buffers=4, scalars=6, hypers=5, single=False)
@@ -142,6 +143,17 @@ def test_memory_is_given_back(fake: FakeDriver) -> None:
     for allocated, freed in (("cuMemAlloc_v2", "cuMemFree_v2"), ("cuMemHostAlloc", "cuMemFreeHost")):
         assert fake.calls.count(allocated) == fake.calls.count(freed) > 0
     assert not fake.traps
+
+
+def test_a_kernel_that_leaves_its_memory_is_heard(fake: FakeDriver) -> None:
+    """As on a GPU, at the next call that waits; and the interpreter says where."""
+    tensors = Tensors(fake, (300,))
+    tensors.chunks[0, 2] += 1
+    tensors.step()
+    with pytest.raises(CudaError, match="touched memory that is not its own"):
+        tensors.device.driver.call("cuStreamSynchronize", tensors.stream)
+    with pytest.raises(Trap, match=r"out of bounds.*update_f32, line \d+: (ld|st)"):
+        fake.finish()
 
 
 def test_a_process_ends_in_silence() -> None:

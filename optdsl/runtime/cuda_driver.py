@@ -9,8 +9,6 @@ NOT done: memory of its own pool, peer access, anything that another library cou
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -89,22 +87,21 @@ class Driver:
     """The functions of `SIGNATURES`, checked. `library`: what has them as attributes."""
 
     def __init__(self, library: Any) -> None:
-        self._library = library
+        self._functions: dict[str, Any] = {}
         try:
             for name, arguments in SIGNATURES.items():
-                function = getattr(library, name)
+                function = self._functions[name] = getattr(library, name)
                 function.argtypes, function.restype = arguments, _INT
         except AttributeError as error:
             raise CudaError(
                 f"the CUDA driver is older than 11.0 ({error}); install a newer one, or move the model "
                 "with .cpu()"
             ) from None
-        self._launch = library.cuLaunchKernel
         self.call("cuInit", 0)
 
     def call(self, name: str, *arguments: Any) -> None:
         """Raises `CudaError`."""
-        code = getattr(self._library, name)(*arguments)
+        code = self._functions[name](*arguments)
         if code:
             raise CudaError(self._words(name, code), code)
 
@@ -114,7 +111,7 @@ class Driver:
         said = []
         for ask in ("cuGetErrorName", "cuGetErrorString"):
             text = ctypes.c_char_p()
-            getattr(self._library, ask)(code, ctypes.byref(text))
+            self._functions[ask](code, ctypes.byref(text))
             said.append((text.value or b"unknown").decode(errors="replace"))
         return f"{name} failed: {said[0]} ({code}): {said[1]}"
 
@@ -132,9 +129,8 @@ class Driver:
 
     def launch(self, function: int, blocks: int, threads: int, stream: int, arguments: int) -> None:
         """`arguments`: the address of an array of the addresses of the arguments."""
-        code = self._launch(function, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, None)
-        if code:
-            raise CudaError(self._words("cuLaunchKernel", code), code)
+        grid = (blocks, 1, 1, threads, 1, 1, 0)
+        self.call("cuLaunchKernel", function, *grid, stream, arguments, None)
 
 
 class Device:
@@ -152,14 +148,12 @@ class Device:
         self.capability = (major, minor)
         self._context = driver.ask("cuDevicePrimaryCtxRetain", handle)
 
-    @contextmanager
-    def current(self) -> Iterator[None]:
-        """In this context; afterwards in the one that was current before."""
+    def __enter__(self) -> None:
+        """In this context, until `__exit__`; then in the one that was current before."""
         self.driver.call("cuCtxPushCurrent_v2", self._context)
-        try:
-            yield
-        finally:
-            self.driver.ask("cuCtxPopCurrent_v2")
+
+    def __exit__(self, *failure: object) -> None:
+        self.driver.ask("cuCtxPopCurrent_v2")
 
     def load(self, ptx: str) -> int:
         """A module. Raises `CudaError` for text that this driver does not take; its own words are in it."""

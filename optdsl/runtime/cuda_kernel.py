@@ -49,10 +49,6 @@ class DeviceCode:
     single: bool
     sums: int = 0
 
-    @property
-    def scalar_type(self) -> type[np.floating[Any]]:
-        return np.float32 if self.single else np.float64
-
 
 _modules: dict[tuple[int, bytes], int] = {}
 _lock = threading.Lock()
@@ -64,7 +60,7 @@ def loaded(device: Device, ptx: str) -> int:
     with _lock:
         if key not in _modules:
             _check_age(device, ptx)
-            with device.current():
+            with device:
                 _modules[key] = device.load(ptx)
         return _modules[key]
 
@@ -144,7 +140,7 @@ class DeviceKernel:
         if self._launch is None:
             device, tables = self.tables.device, self.tables
             module = loaded(device, self.code.ptx)
-            with device.current():
+            with device:
                 tensors, buffers = self._shape
                 tables.addresses.reserve(8 * tensors * buffers)
                 tables.chunks.reserve(8 * 4 * self._chunks)
@@ -156,8 +152,11 @@ class DeviceKernel:
         return self._run
 
     def _rounded(self, scalars: NDArray[np.float64]) -> NDArray[Any]:
+        own = scalars[:, : self.code.scalars]
+        if not self.code.single:
+            return own
         with np.errstate(over="ignore"):  # what is too large is infinite there, too
-            return scalars[:, : self.code.scalars].astype(self.code.scalar_type)
+            return own.astype(np.float32)
 
     def _run(
         self,
@@ -173,7 +172,7 @@ class DeviceKernel:
         assert (first, last) == (0, chunks.shape[0]), "a launch is for all chunks"
         tables, device = self.tables, self.tables.device
         stream = tables.stream()
-        with device.current():
+        with device:
             if device.capturing(stream):
                 raise refusal(NO_CAPTURE)
             tables.turn.begin(stream)

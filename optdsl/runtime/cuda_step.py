@@ -29,7 +29,7 @@ class _Phase:
     def __init__(self, code: DeviceCode, tables: DeviceTables, tensors: int, chunks: int) -> None:
         device, module = tables.device, loaded(tables.device, code.ptx)
         self.sums = code.sums
-        with device.current():
+        with device:
             self.scalars, self.partials = Room(device), Room(device)
             self.scalars.reserve(8 * tensors * code.scalars)
             self.partials.reserve(8 * chunks * code.sums)
@@ -59,7 +59,7 @@ class DeviceStep:
         """Raises `CudaError`."""
         if not self._phases:
             tables, count = self.tables, self.chunks.table.shape[0]
-            with tables.device.current():
+            with tables.device:
                 tables.addresses.reserve(8 * self.tensors * self.codes[0].buffers)
                 tables.chunks.reserve(8 * 4 * count)
                 self._hypers.reserve(8 * self.tensors * self.codes[0].hypers)
@@ -75,7 +75,7 @@ class DeviceStep:
             return
         batch.hypers[:, batch.hypers.shape[1] - self.totals :] = 0.0  # the device's own
         rows = -(-self.tensors // THREADS)
-        with device.current():
+        with device:
             if device.capturing(stream):
                 raise refusal(NO_CAPTURE)
             tables.turn.begin(stream)

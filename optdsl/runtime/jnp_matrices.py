@@ -88,7 +88,7 @@ def spectral_norm(x: Any) -> Any:
 
 
 def _of_finite(factor: Callable[[Any], Any], x: Any) -> Any:
-    """What a factor makes of finite numbers; of others NaN, in the shape of its result. Nothing of nothing."""
+    """What a factor makes of finite numbers; of others NaN, in the shape of its result."""
     if x.size == 0:
         return jnp.zeros_like(x)
     finite = jnp.all(jnp.isfinite(x))

@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from optdsl.kernel.ir import DIRECTION, TIME, Kernel, Total, Type
+from optdsl.kernel.walk import used_buffers
 from optdsl.portable.lanes import Lane, Sort
 from optdsl.portable.llvm_text import Function, Module
 
 from ._kernel_lanes import run_phase, run_prologue
-from ._llvm_machine import BYTES, ELEMENT, LlvmMachine, Space, used_buffers
+from ._llvm_machine import BYTES, ELEMENT, LlvmMachine, Space
 
 BLOCK = 1024  # as `runtime.numba_kernel`: elements that are summed as one
 LANES = {Type.F32: 16, Type.F64: 8}  # of the compute type: 512 bits, which LLVM halves where it must

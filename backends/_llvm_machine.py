@@ -153,10 +153,3 @@ def alias_metadata(kernels: Iterable[Kernel]) -> str:
         lines += [f"!{scopes(number)} = !{{!{1 + number}}}", f"!{scopes(number) + 1} = !{{{others}}}"]
     lines.append(f"!{CONSTANT} = !{{}}")
     return "\n".join(lines)
-
-
-def used_buffers(kernel: Kernel) -> list[tuple[int, Buffer]]:
-    """With their columns in the table of addresses."""
-    from ._python_source import _used_buffers
-
-    return _used_buffers(kernel)

@@ -16,11 +16,12 @@ from collections.abc import Callable
 
 from optdsl.backend import Program
 from optdsl.kernel.ir import Access, Kernel, Total, Type
+from optdsl.kernel.walk import used_buffers
 from optdsl.portable.llvm_text import Function, Module
 
 from ._kernel_lanes import run_phase
 from ._llvm_cpu import BLOCK, write_prologue_row
-from ._llvm_machine import BYTES, ELEMENT, LlvmMachine, Space, used_buffers
+from ._llvm_machine import BYTES, ELEMENT, LlvmMachine, Space
 
 THREADS = 256
 MOST_SUMS = 6  # of 8 KiB each, in the 48 KiB that a block of threads shares

@@ -13,7 +13,6 @@ from optdsl.diagnostics import Source, Span
 from optdsl.kernel.ir import (
     DIRECTION,
     TIME,
-    Buffer,
     Cast,
     Const,
     Expr,
@@ -25,11 +24,10 @@ from optdsl.kernel.ir import (
     Op,
     Phase,
     Stmt,
-    Store,
     Total,
     Type,
 )
-from optdsl.kernel.walk import locals_in
+from optdsl.kernel.walk import loads_in, locals_in, used_buffers
 from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS
 from optdsl.language.optimizer import Shape
 from optdsl.runtime.batch import MAX_BUFFERS
@@ -120,7 +118,7 @@ def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str
         *(
             f"{_INDENT * 2}{buffer.name}_at = addresses[tensor, {column}] + "
             + ("offset" if buffer.type is precision.storage else f"{buffer.type}_bytes(start)")
-            for column, buffer in _used_buffers(kernel)
+            for column, buffer in used_buffers(kernel)
         ),
         *(f"{_INDENT * 2}{line}" for line in _scalars(kernel)),
     ]
@@ -141,7 +139,7 @@ def _by_rows(kernel: Kernel, source: Source | None) -> list[str]:
     totals = [stmt for stmt in phase.body if isinstance(stmt, Total)]
     scalar = [column for column, total in enumerate(totals) if total.shape is Shape.TENSOR]
     down = [column for column, total in enumerate(totals) if total.shape is Shape.COLS]
-    used = _used_buffers(kernel)
+    used = used_buffers(kernel)
     of_row, of_element = _levels(kernel)
     per_chunk = [f"partials[chunk, {place}] = 0.0" for place in range(len(scalar))]
     columns = any(buffer.shape is Shape.COLS for _, buffer in used)
@@ -200,7 +198,7 @@ def _levels(kernel: Kernel) -> tuple[list[Stmt], list[Stmt]]:
     rows: list[Stmt] = []
     elements: list[Stmt] = []
     for stmt in phase.body:
-        by_row = all(shapes[name] is Shape.ROWS for name in _loads(stmt.value))
+        by_row = all(shapes[name] is Shape.ROWS for name in loads_in(stmt.value))
         if isinstance(stmt, Let) and by_row and known.issuperset(locals_in(stmt.value)):
             known.add(stmt.name)
             rows.append(stmt)
@@ -249,26 +247,6 @@ def _scalars(kernel: Kernel) -> Iterator[str]:
 
 def _scalar_name(scalar: str) -> str:
     return "now" if scalar == TIME else scalar
-
-
-def _used_buffers(kernel: Kernel) -> list[tuple[int, Buffer]]:
-    (phase,) = kernel.phases
-    touched: set[str] = {stmt.buffer for stmt in phase.body if isinstance(stmt, Store)}
-    for stmt in phase.body:
-        touched |= _loads(stmt.value)
-    return [(column, buffer) for column, buffer in enumerate(kernel.buffers) if buffer.name in touched]
-
-
-def _loads(expr: Expr) -> set[str]:
-    match expr:
-        case Load(buffer=buffer):
-            return {buffer}
-        case Cast(operand=operand):
-            return _loads(operand)
-        case Op(args=args):
-            return set().union(*map(_loads, args))
-        case _:
-            return set()
 
 
 def _phase_lines(stmt: Stmt, kernel: Kernel, source: Source | None) -> list[str]:

@@ -20,15 +20,16 @@ from ._c_header import header
 from ._chunked_step import checked, chunked_step, kernel_of
 from ._llvm_cpu import Target, write_phase, write_prologue
 from ._llvm_levels import attribute_groups
-from ._llvm_library import not_for_a_library, write_library
+from ._llvm_library import interface, not_for_a_library, write_library
 from ._llvm_machine import alias_metadata
 from ._llvm_ptx import TRIPLE, unsupported_on_gpu, write_gpu_phase, write_gpu_prologue, write_totals
+from ._python_library import python_library
 
 
 class Llvm:
     name = "llvm"
     modes: tuple[str, ...] = ("fma", "strict", "accurate", "fast")
-    forms: tuple[str, ...] = ("ll", "asm", "o", "so", "ptx")
+    forms: tuple[str, ...] = ("ll", "asm", "o", "so", "py", "ptx")
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         if phase == "query" and program.query is not None:
@@ -116,6 +117,12 @@ def _files(programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
     code = compiler.object_code(text, triple)
     if form == "o":
         return {f"{name}.o": code, **made}
+    if form == "py":
+        if interface(optimizer).arrays:
+            raise UnsupportedKernelError(Llvm.name, "a file of Python takes no inputs of elements")
+        on_gpu = not any(map(unsupported_on_gpu, _kernels(programs)))
+        text = ptx(*programs) if on_gpu else ""
+        return {f"{name}.py": python_library(optimizer, compiler.linked(code), text, triple, by).encode()}
     return {f"lib{name}.so": compiler.linked(code), **made}
 
 

@@ -130,7 +130,7 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
     click.get_current_context().exit(checking.finish())
 
 
-FILES = ("ll", "asm", "o", "so", "ptx")  # what a backend may write that is no Python
+FILES = ("ll", "asm", "o", "so", "py", "ptx")  # what a backend may write that is no Python
 MODES = ("accurate", "fast", "fma", "strict")  # `kernel.ir.MODES`, which need not be imported for --help
 
 
@@ -145,7 +145,7 @@ MODES = ("accurate", "fast", "fma", "strict")  # `kernel.ir.MODES`, which need n
               "parameters; the target says which there are, and which is its own.")  # fmt: skip
 @click.option("--flag", "flags", multiple=True, metavar="NAME=true|false", help="Choose a flag of the spec.")
 @click.option("--emit", type=click.Choice(["source", "ir", *FILES]), default="source", show_default=True,
-              help="A shared library (so) or object (o) with a C header, or a stage on the way.")  # fmt: skip
+              help="A library (so, o) with its C header, or in a Python file (py); or a stage.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite a file that optdsl did not write.")
 @everywhere
 def compile_command(

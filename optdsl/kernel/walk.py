@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from optdsl.kernel.ir import Cast, Expr, Kernel, Let, Local, Op, Phase, Stmt
+from optdsl.kernel.ir import Buffer, Cast, Expr, Kernel, Let, Load, Local, Op, Phase, Stmt
 
 
 def children(expr: Expr) -> tuple[Expr, ...]:
@@ -25,6 +25,20 @@ def nodes(expr: Expr) -> Iterator[Expr]:
 
 def locals_in(expr: Expr) -> Iterator[str]:
     return (node.name for node in nodes(expr) if isinstance(node, Local))
+
+
+def loads_in(expr: Expr) -> set[str]:
+    """The buffers that it reads."""
+    return {node.buffer for node in nodes(expr) if isinstance(node, Load)}
+
+
+def used_buffers(kernel: Kernel) -> list[tuple[int, Buffer]]:
+    """What the phases read or write, with its column in the table of addresses."""
+    touched: set[str] = set(kernel.written)
+    for phase in kernel.phases:
+        for stmt in phase.body:
+            touched |= loads_in(stmt.value)
+    return [(column, buffer) for column, buffer in enumerate(kernel.buffers) if buffer.name in touched]
 
 
 def rebuilt(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:

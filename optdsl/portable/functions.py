@@ -14,7 +14,7 @@ NOT done: `sin` and `cos` of more than 1e5, which are NaN.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .lanes import Lane, Sort, select
+from .lanes import Lane, select
 
 INF, NAN = float("inf"), float("nan")
 
@@ -361,5 +361,3 @@ FUNCTIONS: dict[str, Callable[..., Lane]] = {
 } | {"pow": power, "short_pow": short_power, "mod": modulo, "max": maximum, "min": minimum, "clip": clip}
 """By the names of `operators.OPERATORS`."""
 ONLY_DOUBLE = frozenset(("sin", "cos", "mod"))
-
-__all__ = ["FUNCTIONS", "ONLY_DOUBLE", "Sort"]

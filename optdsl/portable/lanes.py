@@ -23,11 +23,11 @@ class Sort(StrEnum):
 
 OPERATIONS: dict[str, Sort] = {
     **dict.fromkeys(("fadd", "fsub", "fmul", "fdiv", "fneg", "fabs", "fsqrt", "ffrom"), Sort.FLOAT),
-    **dict.fromkeys(("iadd", "isub", "imul", "iand", "ior", "ixor", "ishl", "ishr", "ibits"), Sort.INT),
-    **dict.fromkeys(("flt", "fle", "feq", "ilt", "ieq", "band", "bor", "bnot"), Sort.BOOL),
+    **dict.fromkeys(("iadd", "isub", "imul", "iand", "ior", "ishl", "ishr", "ibits"), Sort.INT),
+    **dict.fromkeys(("flt", "fle", "feq", "ieq", "band", "bor", "bnot"), Sort.BOOL),
 }
 """Every operation but `select`, and what it gives. `ibits` and `ffrom` leave bits as they are; `ishr` shifts
-in zeros; `ilt` compares as signed; comparisons with NaN are false.
+in zeros; comparisons with NaN are false.
 """
 
 
@@ -104,9 +104,6 @@ class Lane:
     def __or__(self, other: "Lane | int") -> "Lane":
         return self._made(f"{self._kind()}or", other)
 
-    def __xor__(self, other: "Lane | int") -> "Lane":
-        return self._made("ixor", other)
-
     def __invert__(self) -> "Lane":
         return self._made("bnot")
 
@@ -163,7 +160,6 @@ class NumpyMaker:
         self.bits = bits
         self.float: Any = {32: np.float32, 64: np.float64}[bits]
         self.int: Any = {32: np.uint32, 64: np.uint64}[bits]
-        self.signed: Any = {32: np.int32, 64: np.int64}[bits]
 
     def number(self, value: float) -> Any:
         return self.float(value)
@@ -178,8 +174,6 @@ class NumpyMaker:
         return np.where(condition, then, otherwise)
 
     def make(self, operation: str, *operands: Any) -> Any:
-        if operation == "ilt":
-            operands = tuple(np.asarray(each).view(self.signed) for each in operands)
         return np.asarray(_NUMPY[operation](self, *operands))
 
 
@@ -197,14 +191,12 @@ _NUMPY: dict[str, Any] = {
     "imul": lambda m, x, y: np.multiply(x, y),
     "iand": lambda m, x, y: np.bitwise_and(x, y),
     "ior": lambda m, x, y: np.bitwise_or(x, y),
-    "ixor": lambda m, x, y: np.bitwise_xor(x, y),
     "ishl": lambda m, x, y: np.left_shift(x, y),
     "ishr": lambda m, x, y: np.right_shift(x, y),
     "ibits": lambda m, x: np.asarray(x).view(m.int),
     "flt": lambda m, x, y: np.less(x, y),
     "fle": lambda m, x, y: np.less_equal(x, y),
     "feq": lambda m, x, y: np.equal(x, y),
-    "ilt": lambda m, x, y: np.less(x, y),
     "ieq": lambda m, x, y: np.equal(x, y),
     "band": lambda m, x, y: np.logical_and(x, y),
     "bor": lambda m, x, y: np.logical_or(x, y),

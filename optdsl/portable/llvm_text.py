@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from .lanes import Lane, Sort
+from .lanes import Sort
 
 ATTRIBUTES = 'attributes #0 = { nounwind "no-builtins" }'
 """Of every function: LLVM is not to put calls of the C library where it sees what such a function would do.
@@ -143,10 +143,18 @@ def _single(value: float) -> bytes:
 
 
 _INSTRUCTIONS = {
-    "fadd": "fadd", "fsub": "fsub", "fmul": "fmul", "fdiv": "fdiv", "iadd": "add", "isub": "sub", "imul":
-    "mul", "iand": "and", "ior": "or", "ixor": "xor", "ishl": "shl", "ishr": "lshr", "flt": "fcmp olt", "fle":
-    "fcmp ole", "feq": "fcmp oeq", "ilt": "icmp slt", "ieq": "icmp eq", "band": "and", "bor": "or",
-}  # fmt: skip
+    **{"fadd": "fadd", "fsub": "fsub", "fmul": "fmul", "fdiv": "fdiv"},
+    **{
+        "iadd": "add",
+        "isub": "sub",
+        "imul": "mul",
+        "iand": "and",
+        "ior": "or",
+        "ishl": "shl",
+        "ishr": "lshr",
+    },
+    **{"flt": "fcmp olt", "fle": "fcmp ole", "feq": "fcmp oeq", "ieq": "icmp eq", "band": "and", "bor": "or"},
+}
 
 
 class LlvmMaker:
@@ -208,7 +216,3 @@ class LlvmMaker:
         return self.function.value(
             f"shufflevector {kind} {first}, {kind} poison, {vector('i32', self.lanes)} zeroinitializer"
         )
-
-
-def lane(maker: LlvmMaker, at: str, sort: Sort = Sort.FLOAT) -> Lane:
-    return Lane(maker, at, sort)

@@ -81,7 +81,7 @@ def test_factors_are_those_of_each_member(name: str) -> None:
     """One compiled function for all steps, whose choices by t are JAX's; `vmap` is each by itself."""
     with jax.enable_x64(True):
         tx = optdsl.optax.load(name)(lr=0.1)
-        step = jax.jit(tx.step)
+        step: Any = jax.jit(tx.step)
         params = tree()
         state = tx.init(params)
         shapes = jax.tree.map(lambda x: (x.shape, x.dtype), state)

@@ -2,7 +2,8 @@
 
 In: the functions of a spec (`backends/jnp.py`) and its options, which may be numbers, JAX arrays that are
 traced, or schedules (functions of optax's count). Out: `init` and `update` without side effects, which can be
-compiled, mapped, scanned and differentiated. State is kept in the dtype of the parameters, as optax does.
+compiled, mapped, scanned and differentiated. State is kept in the dtype of the parameters, as optax does, but
+as float32 for those of 16 bits, which are stepped in float32 and rounded at the end.
 
 `update` needs the parameters, and returns their new values less the old, to be added by
 `optax.apply_updates`.
@@ -119,13 +120,20 @@ class Functions:
     def update(
         self, updates: Any, state: OptdslState, params: Any = None, *, at: Any = None, **given: Any
     ) -> tuple[Any, OptdslState]:
-        new, state = self.step(params, state, updates, at=at, **given)
-        return jax.tree.map(lambda x, p: x - jnp.asarray(p), new, params), state
+        new, state = self._stepped(params, state, updates, at, given)
+        return jax.tree.map(lambda x, p: (x - _wide(p)).astype(jnp.result_type(p)), new, params), state
 
     def step(
         self, params: Any, state: OptdslState, updates: Any, *, at: Any = None, **given: Any
     ) -> tuple[Any, OptdslState]:
         """The new parameters themselves; what is donated first comes back first."""
+        new, state = self._stepped(params, state, updates, at, given)
+        return _as_before(new, params), state
+
+    def _stepped(
+        self, params: Any, state: OptdslState, updates: Any, at: Any, given: dict[str, Any]
+    ) -> tuple[Any, OptdslState]:
+        """The new parameters before they are rounded to 16 bits, where they have as many."""
         if params is None:
             raise ValueError(f"{self.layout.name} needs the parameters: update(gradients, state, params)")
         if self.variant.query is not None and at is None:
@@ -155,7 +163,7 @@ class Functions:
             tree = self._tree(name, first) if name == FIRST_GRADIENT else params
             self._place(name, tree, leaves, params)
         self._move(leaves, state, query=True)
-        return structure.unflatten([leaf.arrays[0] for leaf in leaves])
+        return _as_before(structure.unflatten([leaf.arrays[0] for leaf in leaves]), params)
 
     def view(self, state: OptdslState, params: Any, name: str | None = None) -> Any:
         """The second view of that name, as the last step has left it; before the first, the parameters.
@@ -174,12 +182,11 @@ class Functions:
         # A state that has not been stepped shows nothing, as in the other frameworks.
         began = state.count > 0
         kept = [bool(leaf.variant.states or leaf.variant.numbers) for leaf in leaves]
-        return structure.unflatten(
-            [
-                jnp.where(began, x, leaf.arrays[0]) if keeps else x
-                for x, leaf, keeps in zip(shown, leaves, kept, strict=True)
-            ]
-        )
+        seen = [
+            jnp.where(began, x, leaf.arrays[0]) if keeps else x
+            for x, leaf, keeps in zip(shown, leaves, kept, strict=True)
+        ]
+        return _as_before(structure.unflatten(seen), params)
 
     # --- what goes in ---
 
@@ -193,6 +200,7 @@ class Functions:
         return list({spec.key: spec for each in self.variants for spec in each.numbers}.values())
 
     def _initial(self, spec: State, hypers: Mapping[str, Any], p: Any) -> Any:
+        p = _wide(p)
         if spec not in self.variant.of_rank(p.ndim).states:
             return jnp.zeros((0,), p.dtype)
         if spec.initial == THETA_0:
@@ -202,6 +210,7 @@ class Functions:
         return jnp.full_like(p, value) if shape == p.shape else jnp.full(shape, value, p.dtype)
 
     def _number(self, spec: State, hypers: Mapping[str, Any], p: Any) -> Any:
+        p = _wide(p)
         if spec not in self.variant.of_rank(p.ndim).numbers:
             return jnp.zeros((0,), p.dtype)
         return jnp.asarray(_start(spec, hypers), jnp.result_type(p))
@@ -245,7 +254,7 @@ class Functions:
         states = {key: structure.flatten_up_to(tree) for key, tree in state.states.items()}
         numbers = {key: structure.flatten_up_to(tree) for key, tree in state.numbers.items()}
         leaves = []
-        for i, p in enumerate(map(jnp.asarray, theta)):
+        for i, p in enumerate(map(_wide, theta)):
             variant = self.variant.of_rank(p.ndim)
             arrays = [p, p, *(states[spec.key][i] for spec in variant.states)]
             own = [numbers[spec.key][i] for spec in variant.numbers]
@@ -270,9 +279,9 @@ class Functions:
                 where = f"params{jax.tree_util.keystr(path)}"
                 raise ValueError(f"the {name} of {where} has shape {jnp.shape(x)}, and it {jnp.shape(p)}")
             if name == "gradient":
-                leaf.arrays[1] = jnp.asarray(x)
+                leaf.arrays[1] = _wide(x)
             else:
-                leaf.arrays.append(jnp.asarray(x))
+                leaf.arrays.append(_wide(x))
 
     def _move(self, leaves: list[Leaf], state: OptdslState, *, query: bool = False) -> None:
         """The step itself; `query`: of the parameters alone, to where the gradient is taken."""
@@ -306,6 +315,16 @@ class Functions:
 def _flag(flag: Flag, option: Any, layout: JaxLayout) -> Any:
     words = choices(layout.flags).get(flag.option)
     return option if words is None else chosen(option, flag, words, layout.name)
+
+
+def _wide(x: Any) -> Any:
+    """As an array, in which 16 bits are float32; so are the states of such parameters."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x
+
+
+def _as_before(new: Any, params: Any) -> Any:
+    return jax.tree.map(lambda x, p: x.astype(jnp.result_type(p)), new, params)
 
 
 def _is_hole(x: Any) -> bool:

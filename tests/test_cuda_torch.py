@@ -129,6 +129,14 @@ def test_one_launch_for_a_dtype_a_phase_and_a_device(gpus: FakeGpus) -> None:
     assert gpus.driver.calls.count("cuStreamSynchronize") == 0  # no sum comes back
 
 
+def test_threads_of_the_host_do_not_divide_a_launch(gpus: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTDSL_NUM_THREADS", "2")
+    pair = Pair(gpus, "sgd", tensors=[torch.randn(140_000)], lr=0.1)
+    pair.step()
+    pair.check()
+    assert gpus.driver.launches == ["update_f32"]
+
+
 def test_tables_go_up_only_when_an_address_changes(gpus: FakeGpus) -> None:
     pair = Pair(gpus, "adamw")
     pair.step()

@@ -25,6 +25,10 @@ from tests.ptx import fake_torch
 from tests.ptx.fake_driver import FakeDriver
 from tests.ptx.fake_torch import FakeGpus
 
+pytestmark = pytest.mark.skipif(
+    torch.version.cuda is not None, reason="this torch has operators for GPUs, which are not to be replaced"
+)
+
 SHAPES = ((7,), (33, 5), (), (300, 11), (0,))
 WITHOUT = "adafactor adamp came nd_adam noisy_sgd sgld shampoo sm3 soap muon".split()
 
@@ -129,6 +133,14 @@ def test_one_launch_for_a_dtype_a_phase_and_a_device(gpus: FakeGpus) -> None:
     assert gpus.driver.calls.count("cuStreamSynchronize") == 0  # no sum comes back
 
 
+def test_threads_of_the_host_do_not_divide_a_launch(gpus: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTDSL_NUM_THREADS", "2")
+    pair = Pair(gpus, "sgd", tensors=[torch.randn(140_000)], lr=0.1)
+    pair.step()
+    pair.check()
+    assert gpus.driver.launches == ["update_f32"]
+
+
 def test_tables_go_up_only_when_an_address_changes(gpus: FakeGpus) -> None:
     pair = Pair(gpus, "adamw")
     pair.step()
@@ -145,13 +157,14 @@ def test_tables_go_up_only_when_an_address_changes(gpus: FakeGpus) -> None:
     assert gpus.driver.calls.count("cuStreamSynchronize") == 0
 
 
-def test_the_current_stream_is_used(gpus: FakeGpus) -> None:
-    pair = Pair(gpus, "adamw")
+@pytest.mark.parametrize("spec", ["adamw", "lamb", COMPOSED])
+def test_the_current_stream_is_used(gpus: FakeGpus, spec: str) -> None:
+    """And waits by itself for what the one before has still to do."""
+    pair = Pair(gpus, spec)
     pair.step()
     gpus.stream = 5
-    pair.gradients()
     pair.one.step()
-    pair.other.step()
+    pair.other.step()  # with the same gradients: nothing else waits
     gpus.driver.cuStreamSynchronize(5)  # type: ignore[attr-defined]
     pair.check()
 

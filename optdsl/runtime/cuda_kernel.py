@@ -37,7 +37,7 @@ class DeviceCode:
     buffers   columns of the table of addresses that it was made for
     scalars   columns of the scalars that it reads
     hypers    columns of the hyperparameters that its prologue reads
-    single    whether they are float32, rounded once; float64 otherwise
+    single    whether the scalars are float32, rounded once; float64 otherwise
     sums      what it sums; 0: it is no pass that sums
     """
 

@@ -4,6 +4,7 @@ Tensors are made through DLPack, which asks nobody whether there is a GPU; the f
 need are registered for torch's CUDA key, and work on that memory as the CPU would, once the fake driver has
 done all that waits. What is not registered raises `NotImplementedError`. Reaches into torch with pytest's
 `monkeypatch`, so that all of it is gone after a test, but for the operators, which then find no driver.
+Assumed: a torch without CUDA.
 """
 
 import ctypes

@@ -74,9 +74,7 @@ def nocedal(gradient: Callable[[Array], Array], x: Array, lr: float, memory: int
 
 CASES = [
     (10, 10, 1.0, True),
-    (10, 3, 0.5, True),
     (10, 5, 0.1, False),
-    (1000, 10, 1.0, True),
     (1000, 3, 0.5, True),
 ]
 
@@ -262,6 +260,23 @@ def test_saved_and_loaded_in_the_middle(tmp_path: Path) -> None:
         whole.step(split(gradient(flat(through))))
         resumed.step(split(gradient(flat(again))))
     assert flat(through).tobytes() == flat(again).tobytes()
+
+
+def test_what_others_write_is_seen() -> None:
+    """Products are kept from step to step, and made anew where what is remembered has other squares."""
+    start, gradient = convex(10.0)
+    x, y = (torch.tensor(start, requires_grad=True) for _ in range(2))
+    one, other = (optdsl.torch.load("lbfgs")([each], memory_size=4) for each in (x, y))
+    for step in range(7):
+        for each in (x, y):
+            each.grad = torch.tensor(gradient(each.detach().numpy()))
+        one.step()
+        other.step()
+        if step == 5:
+            for optimizer, each in ((one, x), (other, y)):
+                optimizer.state[each]["s"][2].mul_(3)
+            other._plan = None  # forgets its products
+    assert (x.detach() == y.detach()).all()
 
 
 def test_torchs_state_dict_in_the_middle() -> None:

@@ -188,7 +188,11 @@ def refuse_history(optimizer: Optimizer, report: Report, where: Span | None = No
     domains = {hyper.name: hyper.domain for hyper in optimizer.hypers}
     for _, parts in found:
         for end in (parts.first, parts.last):
-            name, offset = end_of(end) or (None, -1)
+            affine = end_of(end)
+            if affine is None:  # an argument of a composition
+                refuse(end.span, "a loop over what is remembered whose ends change from step to step")
+                return
+            name, offset = affine
             low = 0 if name is None else domains[name].low
             if low is None or low + offset < 0:
                 refuse(end.span, "a loop that may count to less than 0, which is in the future")

@@ -9,6 +9,7 @@ What is remembered is in the parameter's type, the newest, too, is rounded to it
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -39,9 +40,9 @@ _I64_2D = types.Array(types.int64, 2, "C")
 _U64_1D = types.Array(types.uint64, 1, "C")
 _U64_2D = types.Array(types.uint64, 2, "C")
 _F64_2D = types.Array(types.float64, 2, "C")
-_F64_3D = types.Array(types.float64, 3, "C")
 
 LANES = 64  # of a block, added up side by side
+PAIRS = 1024  # whose products are made in one pass
 
 
 def check_alike(work: Sequence[tuple[Batch, Recursion]]) -> None:
@@ -71,7 +72,8 @@ def run_recursions(work: Sequence[tuple[Batch, Recursion, Chunks]], threads: int
     known = []
     for batch, recursion, chunks in work:
         vectors = _Vectors(batch, recursion, lengths)
-        of_tensors = vectors.products(chunks, threads)
+        t = batch.t[batch.rows]
+        of_tensors = vectors.products(chunks, threads, t, batch.memory)
         rows = prepared(recursion.pair[0], batch, recursion.scalar_count)[batch.rows]
         own = []
         for tensor, row in enumerate(rows):
@@ -94,11 +96,29 @@ def run_recursions(work: Sequence[tuple[Batch, Recursion, Chunks]], threads: int
             batch.addresses[:, buffer] = vectors.add_up(of_tensors[place], chunks, threads, batch)
 
 
+class Memory:
+    """The products of a step, for the next one: what is still remembered then needs no new ones."""
+
+    def __init__(self) -> None:
+        self.products, self._t = np.zeros((0, 0, 0)), np.zeros(0)
+
+    def keep(self, t: Array, products: Array) -> None:
+        self.products, self._t = products, t.copy()
+
+    def is_of_step(self, t: Array, shape: tuple[int, ...]) -> bool:
+        return self.products.shape == shape and np.array_equal(self._t, t)
+
+
 class _Vectors:
     """All known vectors of a batch by address: those of each state from the newest on, then the others."""
 
     def __init__(self, batch: Batch, recursion: Recursion, lengths: Sequence[int]) -> None:
         columns, widths = [], []
+        self.starts: list[int] = np.cumsum(
+            [0, *lengths]
+        ).tolist()  # of each state, and of what is given besides
+        self.fresh = [*self.starts[:-1], *range(self.starts[-1], self.starts[-1] + len(recursion.given))]
+        self.length = lengths[0] if lengths else 0
         for ring, length in zip(recursion.rings, lengths, strict=True):
             columns.append(batch.addresses[:, ring.new])
             columns += [place_of(batch, ring, length, steps) for steps in range(1, length)]
@@ -107,24 +127,51 @@ class _Vectors:
         self.addresses = np.ascontiguousarray(np.array(columns, np.uint64).T.reshape(-1, len(columns)))
         self.widths = np.array(widths + [8] * len(recursion.given), np.int64)
 
-    def products(self, chunks: Chunks, threads: int) -> Array:
-        """Of all pairs, (T, B, B)."""
-        count = self.widths.size
-        which = np.arange(count)
-        partial = np.zeros((chunks.table.shape[0], count, count))
+    def products(self, chunks: Chunks, threads: int, t: Array, memory: "Memory | None") -> Array:
+        """Of all pairs, (T, B, B): of what was there in the last step, those that were made then, if it still
+        has the same squares.
+        """
+        fresh = self.fresh
+        older = [vector for vector in range(self.widths.size) if vector not in fresh]
+        checked = [(vector, vector) for vector in older] + [(vector, self.beside(vector)) for vector in older]
+        pairs = list(dict.fromkeys([(x, y) for x in fresh for y in range(self.widths.size)] + checked))
+        found = np.zeros((self.addresses.shape[0], self.widths.size, self.widths.size))
+        self._fill(found, pairs, chunks, threads)
+        inside, before = np.ix_(range(len(found)), older, older), [vector - 1 for vector in older]
+        if memory is not None and older and memory.is_of_step(t - 1, found.shape):
+            known = memory.products[np.ix_(range(len(found)), before, before)]
+            rows, columns = np.array([(older.index(x), older.index(y)) for x, y in checked]).T
+            if np.array_equal(known[:, rows, columns], found[inside][:, rows, columns], equal_nan=True):
+                found[inside] = known
+                memory.keep(t, found)
+                return found
+        some = [vector for vector in older if found[:, vector, vector].any()]  # all others are zero
+        self._fill(found, [(x, y) for x in some for y in some if y < x], chunks, threads)
+        if memory is not None:
+            memory.keep(t, found)
+        return found
 
-        def work(first: int, last: int) -> None:
-            scratch = np.zeros((count + 1, BLOCK))
-            _products.compiled(
-                self.addresses, self.widths, chunks.table, first, last, which, scratch, partial
-            )
+    def beside(self, vector: int) -> int:
+        """The vector of the first state that is as old."""
+        start = max(start for start in self.starts if start <= vector)
+        return min(vector - start, self.length - 1)
 
-        if ranges := chunks.ranges(threads):
-            run_ranges(work, ranges)
-        found = np.zeros((self.addresses.shape[0], count, count))
-        for chunk, tensor in enumerate(chunks.table[:, 0].tolist()):
-            found[tensor] += partial[chunk]
-        return np.asarray(np.tril(found) + np.swapaxes(np.tril(found, -1), 1, 2))
+    def _fill(self, found: Array, pairs: list[tuple[int, int]], chunks: Chunks, threads: int) -> None:
+        """The products of pairs, some at a time: a number for each chunk and pair is made."""
+        for place in range(0, len(pairs), PAIRS):
+            some = np.array(pairs[place : place + PAIRS], np.int64)
+            partial = np.zeros((chunks.table.shape[0], len(some)))
+
+            def work(first: int, last: int, some: Any = some, partial: Array = partial) -> None:
+                scratch = np.zeros((self.widths.size + 1, BLOCK))
+                at = np.uint64(scratch.ctypes.data)
+                _products.compiled(self.addresses, self.widths, chunks.table, first, last, some, at, partial)
+
+            if ranges := chunks.ranges(threads):
+                run_ranges(work, ranges)
+            of_tensors = np.zeros((len(found), len(some)))
+            np.add.at(of_tensors, chunks.table[:, 0], partial)
+            found[:, some[:, 0], some[:, 1]] = found[:, some[:, 1], some[:, 0]] = of_tensors
 
     def add_up(self, coefficients: Array, chunks: Chunks, threads: int, batch: Batch) -> NDArray[np.uint64]:
         """The sum of the vectors by the coefficients (T, B) of each tensor: its addresses."""
@@ -162,45 +209,45 @@ def compile_past() -> None:
         each.compiled  # noqa: B018
 
 
-@compiled(_U64_2D, _I64_1D, _I64_2D, types.int64, types.int64, _I64_1D, _F64_2D, _F64_3D)
+@compiled(_U64_2D, _I64_1D, _I64_2D, types.int64, types.int64, _I64_2D, types.uint64, _F64_2D)
 def _products(  # type: ignore[no-untyped-def]
-    addresses, widths, chunks, first, last, which, scratch, partial
+    addresses, widths, chunks, first, last, pairs, scratch, partial
 ):
-    """scratch (B + 1, BLOCK): a block of each vector, and lanes. The products of each of `which` with all
-    before it, and itself.
+    """scratch: room for B + 1 blocks of float64, one of each vector, and of sums that are added up side by
+    side. partial (N, P): of each chunk and pair.
     """
-    lanes = scratch[addresses.shape[1]]
+    lanes = scratch + f64_bytes(addresses.shape[1] * BLOCK)
     for chunk in range(first, last):
         tensor, start, size = chunks[chunk, 0], chunks[chunk, 1], chunks[chunk, 2]
         for block in range(0, size, BLOCK):
             count = min(BLOCK, size - block)
             for vector in range(addresses.shape[1]):
-                row = scratch[vector]
+                row = scratch + f64_bytes(vector * BLOCK)
                 if widths[vector] == 4:
                     at = addresses[tensor, vector] + f32_bytes(start + block)
                     for i in range(count):
-                        row[i] = f64(read_f32(at, i, 0))
+                        write_f64(row, i, f64(read_f32(at, i, 0)), 1)
                 else:
                     at = addresses[tensor, vector] + f64_bytes(start + block)
                     for i in range(count):
-                        row[i] = read_f64(at, i, 0)
+                        write_f64(row, i, read_f64(at, i, 0), 1)
                 for i in range(count, BLOCK):
-                    row[i] = 0.0
-            for place in range(which.size):
-                x = scratch[which[place]]
-                for vector in range(which[place] + 1):
-                    y = scratch[vector]
+                    write_f64(row, i, 0.0, 1)
+            for pair in range(pairs.shape[0]):
+                x = scratch + f64_bytes(pairs[pair, 0] * BLOCK)
+                y = scratch + f64_bytes(pairs[pair, 1] * BLOCK)
+                for lane in range(LANES):
+                    write_f64(lanes, lane, read_f64(x, lane, 1) * read_f64(y, lane, 1), 2)
+                for i in range(LANES, BLOCK, LANES):
                     for lane in range(LANES):
-                        lanes[lane] = x[lane] * y[lane]
-                    for i in range(LANES, BLOCK, LANES):
-                        for lane in range(LANES):
-                            lanes[lane] += x[i + lane] * y[i + lane]
-                    half = LANES // 2
-                    while half > 0:
-                        for lane in range(half):
-                            lanes[lane] += lanes[half + lane]
-                        half //= 2
-                    partial[chunk, place, vector] += lanes[0]
+                        product = read_f64(x, i + lane, 1) * read_f64(y, i + lane, 1)
+                        write_f64(lanes, lane, read_f64(lanes, lane, 2) + product, 2)
+                half = LANES // 2
+                while half > 0:
+                    for lane in range(half):
+                        write_f64(lanes, lane, read_f64(lanes, lane, 2) + read_f64(lanes, half + lane, 2), 2)
+                    half //= 2
+                partial[chunk, pair] += read_f64(lanes, 0, 2)
 
 
 @compiled(_U64_2D, _I64_1D, _I64_2D, types.int64, types.int64, _F64_2D, _U64_1D)

@@ -21,7 +21,7 @@ from optdsl.runtime.launch import Chunks
 from optdsl.runtime.layout import Kept, KernelPair, Reduction, Variant, Vector
 from optdsl.runtime.lines import buffers, compile_lines, update_lines
 from optdsl.runtime.numba_kernel import compiled, f32, f64, read_f32, read_f64, write_f32, write_f64
-from optdsl.runtime.past import compile_past, remember
+from optdsl.runtime.past import Memory, compile_past, remember
 from optdsl.runtime.past_layout import Ring
 from optdsl.runtime.reduce import compile_passes, reduce_batches
 from optdsl.runtime.sharded_sums import Across, Ledger, Send
@@ -88,6 +88,7 @@ class Table:
         self._count = np.zeros(1, np.int64)
         self._hypers: NDArray[np.float64] | None = None
         self._lengths: set[tuple[int, ...]] = set()
+        self._past = Memory() if self.rings else None
         if not self.variant.reduced:
             self.dims = None
         if self.dims is not None:
@@ -149,6 +150,7 @@ class Table:
             direction=self._direction[:n],
             scalar_states=self._states[:n],
             dims=self.dims,
+            memory=self._past,
         )
 
     def draw(self, threads: int) -> None:

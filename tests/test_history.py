@@ -274,7 +274,7 @@ def test_what_others_write_is_seen() -> None:
         other.step()
         if step == 5:
             for optimizer, each in ((one, x), (other, y)):
-                optimizer.state[each]["s"][2].mul_(3)
+                optimizer.state[each]["s"][0].mul_(3)  # of step 4
             other._plan = None  # forgets its products
     assert (x.detach() == y.detach()).all()
 

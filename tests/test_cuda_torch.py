@@ -26,7 +26,7 @@ from tests.ptx.fake_driver import FakeDriver
 from tests.ptx.fake_torch import FakeGpus
 
 SHAPES = ((7,), (33, 5), (), (300, 11), (0,))
-WITHOUT = "adafactor adamp came nd_adam noisy_sgd sgld shampoo sm3 soap muon".split()
+WITHOUT = "adafactor adamp came lbfgs nd_adam noisy_sgd sgld shampoo sm3 soap muon".split()
 
 
 @pytest.fixture

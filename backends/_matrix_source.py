@@ -17,6 +17,10 @@ from optdsl.language.matrices import loop_parts_of
 from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS, PRODUCT
 
 SPELLED = {"and": "np_both({}, {})", "or": "np_either({}, {})", "not": "np_neither({})", "sum": "total({})"}
+SPELLED |= {"entry": "{}[{}]"} | {
+    f"past_dot{over}": f"past_dot{over}(past, {{}}, {{}})" for over in ("", "_all")
+}
+SPELLED |= {f"past_norm{over}": f"past_norm{over}(past, {{}})" for over in ("", "_all")}
 """What is not called what Python, or a spec, calls it."""
 
 _INDENT = "    "
@@ -44,7 +48,7 @@ def matrix_source(kernel: Kernel, name: str, source: Source | None = None) -> st
         if not isinstance(stmt, Let):
             results.append(_print(stmt.value, scalars)[0])
         else:
-            lines += _commented(_set(stmt.name, stmt.value, scalars), stmt.span, source)
+            lines += commented(_set(stmt.name, stmt.value, scalars), stmt.span, source)
     lines.append(f"return ({', '.join(results)}{',' * (len(results) == 1)})")
     head = [
         f"def {name}(arrays, scalars):",
@@ -81,11 +85,20 @@ def _at(buffer: str) -> str:
     return f"{buffer}_at"
 
 
-def _commented(lines: list[str], span: Span | None, source: Source | None) -> list[str]:
+def commented(lines: list[str], span: Span | None, source: Source | None) -> list[str]:
     if span is None or source is None:
         return lines
     line = source.line(source.position(span.start)[0]).split("#", 1)[0].strip()
     return ["# " + "".join(char if char.isprintable() else "?" for char in line), *lines]
+
+
+def printed(expr: Expr) -> str:
+    """The text of a value that is no choice of Python's."""
+    return _print(expr, frozenset())[0]
+
+
+def local_name(scalar: str) -> str:
+    return _RENAME.get(scalar, scalar)
 
 
 def _print(expr: Expr, scalars: frozenset[str]) -> tuple[str, int]:
@@ -104,6 +117,8 @@ def _print(expr: Expr, scalars: frozenset[str]) -> tuple[str, int]:
         case Op("where", (test, x, y)) if _is_scalar(test, scalars):
             parts = (_tight(part, _CHOICE + 1, scalars) for part in (x, test, y))
             return "{} if {} else {}".format(*parts), _CHOICE
+        case Op("round", (numbers, count, *_)):
+            return f"{_print(numbers, scalars)[0]}[{_print(count, scalars)[0]}]", ATOM
         case Op("matmul", (x, y)):
             return f"{_tight(x, PRODUCT, scalars)} @ {_tight(y, PRODUCT + 1, scalars)}", PRODUCT
         case Op(name=name, args=args) if name in SPELLED or name not in OPERATORS:

@@ -9,7 +9,8 @@ column has a dimension of size 1. Nothing is in place, nothing is compiled here.
 from fractions import Fraction
 
 from optdsl.backend import Backend, Program, Step
-from optdsl.diagnostics import InternalError, Source, Span
+from optdsl.diagnostics import InternalError, OptdslError, Source, Span
+from optdsl.diagnostics.catalogue import NotYet
 from optdsl.kernel.ir import (
     TIME,
     Cast,
@@ -59,7 +60,11 @@ class Jnp:
     imports = IMPORTS + STAGE_IMPORTS
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
-        source = program.optimizer.source if comments else None
+        optimizer = program.optimizer
+        if any(state.shape is Shape.PAST for state in optimizer.states):
+            problem = NotYet(span=optimizer.span, what="a loop over what is remembered, for JAX,")
+            raise OptdslError([problem.diagnostic()], optimizer.source)
+        source = optimizer.source if comments else None
         (kernel,) = (kernel for kernel in program.kernels if kernel.name == phase)
         return "\n\n\n".join(self.functions(kernel, "prepare", phase, source)) + "\n"
 

@@ -14,15 +14,18 @@ from optdsl.backend import Backend, KernelWriter, Program, Step
 from optdsl.diagnostics import InternalError, Source
 from optdsl.emit.loading import load_generated
 from optdsl.kernel.ir import Kernel, Loop
-from optdsl.kernel.stage_facts import kept_by_stages, wholes
+from optdsl.kernel.stage_facts import kept_by_stages, per_tensor, recursion, rings, wholes
 from optdsl.runtime.batch import Batch
 
 from ._matrix_source import IMPORTS as MATRIX_IMPORTS
 from ._matrix_source import matrix_source
+from ._past_source import IMPORTS as PAST_IMPORTS
+from ._past_source import past_source
 from ._python_source import phase_source, prologue_source
 
 if TYPE_CHECKING:
     from optdsl.runtime.layout import Matrices
+    from optdsl.runtime.past_layout import Recursion, Ring
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ from optdsl.runtime.scalar_math import cbrt, floor, maximum, minimum, modulo, po
 class NumbaCpu:
     name = "numba_cpu"
     modes: tuple[str, ...] = ("accurate", "fast")
-    imports = IMPORTS + MATRIX_IMPORTS
+    imports = IMPORTS + MATRIX_IMPORTS + PAST_IMPORTS
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         kernel = _kernel(program, phase)
@@ -59,12 +62,13 @@ class NumbaCpu:
     def functions(
         self, kernel: Kernel, prologue: str, phase: str, source: Source | None = None
     ) -> tuple[str, str]:
-        written = matrix_source if kernel.loop is Loop.WHOLE else phase_source
+        written = {Loop.WHOLE: matrix_source, Loop.PAST: past_source}.get(kernel.loop, phase_source)
         return prologue_source(kernel, prologue, source), written(kernel, phase, source)
 
     def load(self, program: Program, phase: str = "update") -> Step:
         from optdsl.runtime.layout import Column, Kept, Reduction, Total, Vector
         from optdsl.runtime.lines import update_lines
+        from optdsl.runtime.past import remember
         from optdsl.runtime.reduce import reduce_batches
 
         if phase == "query" and program.query is not None:
@@ -77,20 +81,22 @@ class NumbaCpu:
             pair = None if kernel.is_empty else self._functions(program, kernel)
             totals = (Total(column, total.key, total.over_all) for column, total in program.summed(kernel))
             columns = (Column(*each) for each in kernel.column_sums)
-            stage = self._stage(program, place)
-            passes.append(
-                Reduction(pair, len(kernel.scalars), tuple(totals), tuple(columns), stage, kernel.sums)
-            )
+            whole, past = self._stage(program, place), self._recursion(program, place)
+            facts = tuple(totals), tuple(columns), whole, kernel.sums, past
+            passes.append(Reduction(pair, len(kernel.scalars), *facts))
         vectors = []
         for kernel in program.vectors if phase == "update" else ():
             pair = self._functions(program, kernel)
             vectors.append(Vector(pair, len(kernel.scalars), kernel.name.removeprefix("update_")))
         kept = [Kept(*each) for each in kept_by_stages(program)] if phase == "update" else []
 
+        turning = self._rings(program) if phase == "update" else ()
+
         def step(batch: Batch) -> None:
             if passes:
                 reduce_batches([(batch, passes)])
             update_lines((prepare, update), vectors, batch, count, kept=kept)
+            remember(batch, turning)
 
         return step
 
@@ -102,12 +108,28 @@ class NumbaCpu:
         from optdsl.runtime.layout import Matrices, Total, Whole
 
         kernel = program.stage(place)
-        if kernel is None:
+        if kernel is None or kernel.loop is not Loop.WHOLE:
             return None
         totals = (Total(column, total.key, total.over_all) for column, total in program.summed(kernel))
         reads, writes = (tuple(Whole(*each) for each in some) for some in wholes(kernel))
         pair = self._functions(program, kernel)
         return Matrices(pair, len(kernel.scalars), reads, writes, tuple(totals))
+
+    def _recursion(self, program: Program, place: int) -> "Recursion | None":
+        from optdsl.runtime.past_layout import Recursion
+
+        kernel = program.stage(place)
+        if kernel is None or kernel.loop is not Loop.PAST:
+            return None
+        given, writes = map(tuple, recursion(kernel))
+        pair = self._functions(program, kernel)
+        facts = self._rings(program), given, writes, per_tensor(kernel)
+        return Recursion(kernel.name, pair, len(kernel.scalars), *facts)
+
+    def _rings(self, program: Program) -> "tuple[Ring, ...]":
+        from optdsl.runtime.past_layout import Length, Ring
+
+        return tuple(Ring(new, state, width, Length(*kept)) for new, state, width, kept in rings(program))
 
     def vectorisation(self, program: Program, phase: str = "update") -> Vectorisation:
         """What became of a kernel on this machine's processor (x86 only)."""

@@ -19,6 +19,7 @@ from optdsl.backend import Backend, Program, Step
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Type
 from optdsl.language import float64
+from optdsl.language.history import is_sweep, lengths
 from optdsl.language.inputs import drawn, inputs_by_shape
 from optdsl.language.operators import FAN_IN, OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import (
@@ -40,6 +41,7 @@ from optdsl.runtime.batch import Batch
 
 from ._matrices import evaluate_matrix
 from ._meaning_text import describe
+from ._past import PAST, evaluate_past, run_loop
 
 PRECISION = 200  # bits
 
@@ -70,6 +72,8 @@ class Arithmetic:
                 return self.operators[op](*(self.evaluate(arg, values) for arg in expr.args))
             case Apply() if _key(expr) in values:
                 return values[_key(expr)]
+            case Apply(op="entry" | "round"):
+                return evaluate_past(expr, values, self.evaluate)
             case Apply():
                 return evaluate_matrix(expr, values, self.evaluate)
 
@@ -193,6 +197,8 @@ class Reference:
                 for row, own in zip(batch.rows.tolist(), arrays, strict=True):
                     values = dict(rows[row])
                     values |= {(name, Age.OLD): array.astype(np.float64) for name, array in own.items()}
+                    given = _hypers(optimizer, batch, row)
+                    values |= _past(optimizer, own, given, int(batch.t[row]), dtype)
                     _, arrays_given = inputs_by_shape(optimizer.inputs)
                     for name in ("g", *arrays_given):
                         sign = 1.0 if drawn(name) else values["direction", Age.NOW]
@@ -208,9 +214,13 @@ class Reference:
         return step
 
 
+def _hypers(optimizer: Optimizer, batch: Batch, row: int) -> dict[str, Any]:
+    return {hyper.name: batch.hypers[row, i] for i, hyper in enumerate(optimizer.hypers)}
+
+
 def _row(optimizer: Optimizer, batch: Batch, row: int) -> Values:
     """What every tensor of a row begins with."""
-    hypers = {hyper.name: batch.hypers[row, i] for i, hyper in enumerate(optimizer.hypers)}
+    hypers = _hypers(optimizer, batch, row)
     values = _inputs(optimizer, hypers, batch.t[row])
     values["direction", Age.NOW] = batch.direction[row]
     numbers, _ = inputs_by_shape(optimizer.inputs)
@@ -237,10 +247,29 @@ def _arrays(
     for column, (name, shape) in enumerate(shapes.items()):
         elements = int(batch.sizes[tensor])
         size: tuple[int, ...] = (elements,)
-        if batch.dims is not None:
+        if shape is Shape.PAST:
+            given = _hypers(optimizer, batch, int(batch.rows[tensor]))
+            size = (lengths(optimizer)[name].of(given) * elements,)
+        elif batch.dims is not None:
             size = _size(shape, elements, *batch.dims[tensor].tolist())
         arrays[name] = _array(int(batch.addresses[tensor, column]), math.prod(size), dtype).reshape(size)
     return arrays
+
+
+def _past(
+    optimizer: Optimizer,
+    arrays: dict[str, NDArray[Any]],
+    hypers: Mapping[str, Any],
+    t: int,
+    dtype: type[np.floating[Any]],
+) -> dict[Any, Any]:
+    """What is remembered, the newest first, from the places that turn with the step."""
+    found: dict[Any, Any] = {("rounded", PAST): lambda x: np.asarray(x).astype(dtype).astype(np.float64)}
+    for name, length in lengths(optimizer).items():
+        count, shape = length.of(hypers), arrays["theta"].shape
+        slots = arrays[name].reshape(count, *shape).astype(np.float64)
+        found[name, PAST] = [slots[(t - k) % count] for k in range(1, count)]
+    return found
 
 
 def _size(shape: Shape, elements: int, rows: int, columns: int) -> tuple[int, ...]:
@@ -273,9 +302,14 @@ def _update(
     optimizer: Optimizer, batch: Batch, tensors: Tensors, arrays: list[dict[str, NDArray[Any]]]
 ) -> None:
     _run(optimizer.lines, tensors)
+    remembered = lengths(optimizer)
     for tensor, (values, own) in enumerate(zip(tensors, arrays, strict=True)):
         for name, array in own.items():
-            if (name, Age.NEW) in values:
+            if name in remembered:
+                count = remembered[name].of(_hypers(optimizer, batch, int(batch.rows[tensor])))
+                slots = array.reshape(count, -1)
+                slots[int(values["t", Age.NOW]) % len(slots)] = np.ravel(values[name, Age.NEW])
+            elif (name, Age.NEW) in values:
                 array[:] = np.broadcast_to(values[name, Age.NEW], array.shape)
         for i, state in enumerate(_numbers(optimizer)):
             batch.scalar_states[batch.rows[tensor], i] = values[state.name, Age.NEW]
@@ -287,6 +321,9 @@ def _run(lines: tuple[Assign, ...], tensors: Tensors) -> None:
         for reduction in _reductions(line):
             for values, total in zip(tensors, _reduced(reduction, tensors), strict=True):
                 values[_key(reduction)] = total
+        if is_sweep(line.value):
+            run_loop(line, tensors, NUMPY.evaluate, _reduced, _key)
+            continue
         for values in tensors:
             NUMPY.run((line,), values)
 

@@ -7,13 +7,15 @@ counts once in a pass that loads it and once in a pass that stores to it. What t
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from optdsl import driver
 from optdsl.backend import Program
-from optdsl.kernel.ir import Kernel, Load, Precision, Store, Type
+from optdsl.kernel.ir import Kernel, Load, Loop, Precision, Store, Type
+from optdsl.kernel.stage_facts import over_all, vectors_of
 from optdsl.kernel.walk import nodes
+from optdsl.language.history import lengths
 from optdsl.language.inputs import FIRST_GRADIENT, drawn
 from optdsl.language.optimizer import Optimizer, Shape
 
@@ -33,15 +35,16 @@ class Pass:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
     wide: frozenset[str] = frozenset()  # of these, what is laid out for stages or made by them, in float64
-    stage: str = ""  # what is done with whole matrices behind it
+    stage: str = ""  # what is done with whole matrices behind it, or with what is remembered
+    past: int = 0  # the bytes that the latter takes
 
     def _bytes(self, names: tuple[str, ...]) -> int:
         return sum(FLOAT64_BYTES if name in self.wide else FLOAT32_BYTES for name in names)
 
     @property
     def bytes_moved(self) -> int:
-        """For one float32 parameter; without what the stage moves."""
-        return self._bytes(self.reads) + self._bytes(self.writes)
+        """For one float32 parameter; without what a stage of matrices moves."""
+        return self._bytes(self.reads) + self._bytes(self.writes) + self.past
 
     def __str__(self) -> str:
         parts = [
@@ -80,14 +83,21 @@ def cost(optimizer: Optimizer, flags: Mapping[str, bool]) -> Cost:
     lines = shapes[Shape.ROWS] + shapes[Shape.COLS]
     squares = shapes[Shape.LEFT] + shapes[Shape.RIGHT]
     elements = shapes[Shape.ELEMENT] + shapes[Shape.FLIPPED]
-    numbers = shapes.total() - elements - lines - squares
+    numbers = shapes.total() - elements - lines - squares - shapes[Shape.PAST]
+    elements += sum(_kept(program.optimizer).values())
     moved, sharding = _passes(program), _sharding(program)
     return Cost(FLOAT32_BYTES * elements, numbers, lines, squares, moved, sharding)
 
 
+def _kept(optimizer: Optimizer) -> dict[str, int]:
+    """How many values of each remembered state there are, with the hypers at their defaults."""
+    defaults = {hyper.name: float(hyper.default) for hyper in optimizer.hypers}
+    return {name: length.of(defaults) for name, length in lengths(optimizer).items()}
+
+
 def _passes(program: Program) -> tuple[Pass, ...]:
     pairs = zip_longest(program.reductions, program.stages)
-    found = [*(_pass(*pair) for pair in pairs), _pass(program.update)]
+    found = [*(_with_past(_pass(*pair), program, pair[1]) for pair in pairs), _pass(program.update)]
     if program.query is not None:  # theta is kept aside while the gradient is taken elsewhere
         aside = Pass("keep theta aside", ("theta",), ("its copy",))
         back = Pass("put theta back", ("its copy",), ("theta",))
@@ -104,19 +114,35 @@ def _pass(kernel: Kernel, stage: Kernel | None = None) -> Pass:
     read = {node.buffer for stmt in body for node in nodes(stmt.value) if isinstance(node, Load)}
     written = {stmt.buffer for stmt in body if isinstance(stmt, Store)}
     names = [buffer.name for buffer in kernel.buffers if buffer.shape is Shape.ELEMENT]
-    made = stage.written if stage is not None else ()
+    whole = stage is not None and stage.loop is Loop.WHOLE
+    made = stage.written if stage is not None and whole else ()
     return Pass(
         kernel.name,
         tuple(name for name in names if name in read),
         tuple(name for name in names if name in written),
         frozenset(buffer.name for buffer in kernel.buffers if buffer.stage),
-        f"; then whole matrices: {', '.join(made) or 'numbers'}" if stage is not None else "",
+        f"; then whole matrices: {', '.join(made) or 'numbers'}" if whole else "",
     )
+
+
+def _with_past(found: Pass, program: Program, stage: Kernel | None) -> Pass:
+    """With the two passes over what is remembered, one for products and one for sums; the newest of it, what
+    is given besides, and the sums are float64. Its new values are kept after the update.
+    """
+    if stage is None or stage.loop is not Loop.PAST:
+        return found
+    kept, given = _kept(program.optimizer), len(vectors_of(stage)[1])
+    read = FLOAT32_BYTES * (sum(kept.values()) - len(kept)) + FLOAT64_BYTES * (len(kept) + given)
+    made, to_keep = stage.written, (FLOAT64_BYTES + FLOAT32_BYTES) * len(kept)
+    moved = read * (1 + len(made)) + FLOAT64_BYTES * len(made) + to_keep
+    text = f"; then what is remembered, {', '.join(kept)}: {', '.join(made)} ({moved} B)"
+    return replace(found, stage=text, past=moved)
 
 
 def _sharding(program: Program) -> str:
     totals = (*program.totals, *(program.query.totals if program.query else ()))
-    if any(total.over_all for total in totals):
+    stages = [stage for stage in program.stages if stage is not None and stage.loop is Loop.PAST]
+    if any(total.over_all for total in totals) or any(map(over_all, stages)):
         return GLOBAL
     if any(program.stages):
         return MATRIX

@@ -78,3 +78,10 @@ def test_eps_inside_the_root_is_another_optimizer() -> None:
     assert witness.values["lr"] == Fraction(1, 2)
     assert witness.found.startswith("theta[1] = 5/8")
     assert witness.expected.startswith("0.54773")
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "muon"])
+def test_what_no_check_reads_is_unknown_and_still_itself(name: str) -> None:
+    spec, sgd = lookup(name), lookup("sgd")
+    assert compare(spec, sgd).verdict.outcome is Outcome.UNKNOWN
+    assert compare(spec, spec).verdict.outcome is Outcome.PROVED

@@ -189,7 +189,12 @@ OTHERWISE = {
     "adam_hd": "beta1 = beta1/2",
     "sps_max": "c = 2*c",
 }
-UNREAD = ("muon", "shampoo", "soap")  # of whole matrices nothing is decided
+UNREAD = (
+    "lbfgs",
+    "muon",
+    "shampoo",
+    "soap",
+)  # of whole matrices, and of what is remembered, nothing is decided
 UNFOUND = ("nd_adam", "adgd")  # no run is found in which rows differ; its only hyper is where a state starts
 
 

@@ -35,7 +35,7 @@ def test_every_part_fits_every_optimizer(name: str) -> None:
     alone = [name for name, access in traffic(f"{name}()")["update"].items() if access is not Access.READ]
     begins = {state.initial for state in meaning(f"{name}()").states}  # Rprop's steps begin at its lr
     hypers = [each.name for each in meaning(f"{name}()").hypers]
-    by_lines = name in ("adafactor", "came", "muon", "nd_adam", "shampoo", "sm3", "soap")
+    by_lines = name in ("adafactor", "came", "lbfgs", "muon", "nd_adam", "shampoo", "sm3", "soap")
     rates = [each for each in hypers if Ref(Role.HYPER, each) not in begins][:1]  # AdGD has no other
     texts = [f"{part} | {name}" for part in names_in("transforms")]
     texts += [f"{name} | {part}" for part in names_in("transforms")]

@@ -34,6 +34,9 @@ BY_HAND = [
     ("nesterov", {}, 4, 0, "elementwise", [8, 12, 8, 20]),
     # g and m read, the direction laid out in float64; then theta, g, m and a float64 result, theta and m.
     ("muon", {}, 4, 0, "matrix", [16, 28]),
+    # theta, g, x, d for sums; again, and g, s, y laid out in float64: 40; twice these and 9 older s and y,
+    # the result written, s and y kept: 2*(24 + 72) + 8 + 24; theta, g, the result; theta, x, d.
+    ("lbfgs", {}, 88, 0, "global", [16, 40 + 224, 28]),
     # theta and g read, the decayed gradient laid out; then theta and a result read, theta written.
     ("shampoo", {}, 0, 0, "matrix", [16, 16]),
 ]
@@ -61,7 +64,9 @@ def test_what_is_listed_is_what_runs(name: str) -> None:
         found = cost(meaning, setting)
         lines = sum(state.per in ("rows", "cols") for state in variant.states)
         squares = sum(state.per in ("left", "right") for state in variant.states)
-        per_element = len(variant.states) - lines - squares
+        defaults = [float(hyper.default) for hyper in meaning.hypers]
+        kept = [state.length.of(defaults) - 1 for state in variant.states if state.length]
+        per_element = len(variant.states) - lines - squares + sum(kept)
         assert (found.state_bytes, found.lines, found.squares) == (4 * per_element, lines, squares)
         assert found.numbers == len(variant.scalar_states)
         looking_ahead = 0

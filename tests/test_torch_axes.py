@@ -31,7 +31,7 @@ def name_of(info: Any) -> str:
 SPECS = {name.lower(): spec for name, spec in library_classes().items()}
 INFOS = [info for info in optim_db if name_of(info).lower() in SPECS]
 NOT_OURS = {
-    "LBFGS": "it needs a history of gradients",
+    "LBFGS": "a step of it is many, with a closure",
     "Muon": "it needs products of matrices",
     "SparseAdam": "gradients are dense",
 }

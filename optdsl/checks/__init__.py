@@ -27,6 +27,7 @@ from optdsl.checks.catalogue import (
 from optdsl.checks.context import Context
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.language import syntax
+from optdsl.language.history import is_sweep
 from optdsl.language.inputs import drawn
 from optdsl.language.matrices import uses_matrices
 from optdsl.language.objective import Objective
@@ -130,7 +131,9 @@ def _inputs_in_the_way(kind: str, context: Context) -> tuple[Verdict, ...]:
     if inputs and (kind not in TAKES_INPUTS or (noise and kind in OF_A_STILL_STEP)):
         residual = f"not decided where a step reads what it is given: {', '.join(inputs)}"
     elif kind not in TAKES_MATRICES and (found := _matrices(context.optimizer)):
-        residual = f"not decided where a step computes with whole matrices: {', '.join(found)}"
+        past = any(is_sweep(line.value) for line in context.optimizer.lines)
+        what = "goes over what it remembers" if past else "computes with whole matrices"
+        residual = f"not decided where a step {what}: {', '.join(found)}"
     return (Verdict(kind, Outcome.UNKNOWN, residual=residual),) if residual else ()
 
 

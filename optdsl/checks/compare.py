@@ -19,6 +19,7 @@ from optdsl.checks.relation import Lazy, same_lines
 from optdsl.checks.trace import IllDefinedError, Real, UndecidedError, replay, show, surely_different
 from optdsl.checks.verdict import Outcome, Verdict, Witness
 from optdsl.checks.walk import NEW_THETA, TIME, Key, inputs
+from optdsl.language.matrices import uses_matrices
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Hyper, Number, Optimizer, Ref, Role, State
 from optdsl.language.specialise import rank_settings, specialise
 
@@ -64,7 +65,7 @@ def _compared(a: Optimizer, b: Optimizer) -> Comparison:
     states_a, states_b = {state.name for state in a.states}, {state.name for state in b.states}
     verdict = _equal(a, b) if same else _verdict(a, b)
     settings: list[Mapping[str, Fraction]] = []
-    if verdict.outcome is not Outcome.PROVED:
+    if verdict.outcome is not Outcome.PROVED and not _undecidable(a, b):
         settings = [setting for setting in _settings(a, b) if _proved(_set(a, setting), _set(b, setting))]
     return Comparison(
         only_a=(*(n for n in of_a if n not in of_b), *sorted(f"{n}[t]" for n in states_a - states_b)),
@@ -181,6 +182,9 @@ def _verdict(a: Optimizer, b: Optimizer) -> Verdict:
     if set(a.inputs) != set(b.inputs):
         residual = "their steps are given different things: one reads what the other does not"
         return Verdict(claim, Outcome.UNKNOWN, residual=residual)
+    if _undecidable(a, b):
+        residual = "not decided where a step computes with whole matrices, or goes over what it remembers"
+        return Verdict(claim, Outcome.UNKNOWN, residual=residual)
     witness = _parting(a, b)
     if witness is not None:
         return Verdict(claim, Outcome.REFUTED, "the parameters part", witness=witness)
@@ -189,6 +193,11 @@ def _verdict(a: Optimizer, b: Optimizer) -> Verdict:
     return Verdict(
         claim, Outcome.UNKNOWN, residual="no run parts them, and the steps could not be shown to be one"
     )
+
+
+def _undecidable(a: Optimizer, b: Optimizer) -> bool:
+    lines = (*a.query_lines, *a.lines, *b.query_lines, *b.lines)
+    return any(uses_matrices(part) for line in lines for part in (line.value, line.first) if part)
 
 
 def _proved(a: Optimizer, b: Optimizer) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from optdsl.backend import DEFAULT_BACKEND, KernelWriter, Program, get_writer
 from optdsl.diagnostics import OptdslError
 from optdsl.diagnostics.catalogue import TooManyFlags
+from optdsl.emit.past_text import PastFacts
 from optdsl.emit.text import (
     MatrixFacts,
     ReductionFacts,
@@ -21,10 +22,10 @@ from optdsl.emit.text import (
     header_comment,
     layout_text,
 )
-from optdsl.kernel.ir import Kernel, Precision, Type
+from optdsl.kernel.ir import Kernel, Loop, Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
-from optdsl.kernel.stage_facts import kept_by_stages, wholes
+from optdsl.kernel.stage_facts import kept_by_stages, per_tensor, recursion, rings, wholes
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.specialise import flag_settings, specialise
 
@@ -37,6 +38,7 @@ LAYOUT_NAMES = (
     "Column Draw Flag Hyper Input Kept Layout Matrices Reduction State THETA_0 Total Variant Vector View "
     "Whole"
 ).split()
+PAST_NAMES = ["Length", "Recursion", "Ring"]
 _STORAGES = (Type.F32, Type.F64)
 _Pair = tuple[str, str]
 
@@ -79,6 +81,7 @@ def emit_module(
         "import math\nfrom typing import Any\n",
         _needed(functions.writer.imports, re.sub(r"(?m)^ *#.*$", "", body))
         + _import("optdsl.runtime.layout", LAYOUT_NAMES, table)
+        + _import("optdsl.runtime.past_layout", PAST_NAMES, table)
         + f"from {home} import {base}\n",
     ]
     head = "\n".join(part for part in parts if part)
@@ -112,7 +115,8 @@ class _Functions:
         suffix = "".join(f"_{flag}" for flag, value in setting.items() if value and flag not in ranks)
         suffix += "".join(f"_below{rank}" for flag, rank in ranks.items() if not setting[flag])
         facts = self._facts(optimizer, programs, suffix)
-        return replace(facts, only_matrices=any(programs[0].stages) and not ranks)
+        whole = any(stage is not None and stage.loop is Loop.WHOLE for stage in programs[0].stages)
+        return replace(facts, only_matrices=whole and not ranks)
 
     def _facts(self, optimizer: Optimizer, programs: list[Program], suffix: str) -> VariantFacts:
         for program in programs:
@@ -158,14 +162,26 @@ class _Functions:
             vectors,
             updates[0].line_sums,
             tuple(list(kept_by_stages(program)) for program in programs),
+            tuple(list(rings(program)) for program in programs) if phase == "update" else (),
         )
 
     def _reduction(self, programs: list[Program], place: int, suffix: str) -> ReductionFacts:
         kernels = [program.reductions[place] for program in programs]
         stages = [stage for program in programs if (stage := program.stage(place)) is not None]
         first = kernels[0]
-        matrices = None
-        if stages:
+        matrices = past = None
+        if stages and stages[0].loop is Loop.PAST:
+            given, made = recursion(stages[0])
+            past = PastFacts(
+                f"{stages[0].name}{suffix}",
+                self._named(stages, suffix),
+                max(len(stage.scalars) for stage in stages),
+                tuple(list(rings(program)) for program in programs),
+                given,
+                made,
+                per_tensor(stages[0]),
+            )
+        elif stages:
             reads, writes = zip(*map(wholes, stages), strict=True)
             matrices = MatrixFacts(
                 self._named(stages, suffix),
@@ -181,6 +197,7 @@ class _Functions:
             first.column_sums,
             matrices,
             first.sums or first.is_empty,
+            past,
         )
 
     def _named(self, kernels: list[Kernel], suffix: str) -> tuple[_Pair, _Pair]:

@@ -27,6 +27,7 @@ from optdsl.kernel.ir import Kernel, Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
 from optdsl.kernel.stage_facts import kept_by_stages
+from optdsl.language.history import sweeps
 from optdsl.language.matrices import loop_counts
 from optdsl.language.optimizer import Optimizer, Shape
 from optdsl.language.reductions import by_channel
@@ -81,6 +82,8 @@ def emit_optax(optimizer: Optimizer, *, comments: bool = True) -> str:
 
 def not_for_optax(optimizer: Optimizer) -> str | None:
     """What of a spec JAX does not get yet; None when it gets all of it."""
+    if next(sweeps(optimizer.lines), None) is not None:
+        return "a loop over what is remembered"
     return None
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from optdsl import __version__
 from optdsl.emit.options import Option, number, option_name, options
-from optdsl.kernel.stage_facts import Whole
+from optdsl.emit.past_text import PastFacts, recursion_text, ring_text
+from optdsl.kernel.stage_facts import Ring, Whole, length_of
 from optdsl.language.inputs import SEED, asked_for, drawn, input_of, inputs_by_shape, made
 from optdsl.language.matrices import loop_counts
 from optdsl.language.optimizer import (
@@ -67,6 +68,7 @@ class ReductionFacts:
     columns: tuple[tuple[int, bool], ...]
     matrices: "MatrixFacts | None" = None
     sums: bool = True
+    recursion: PastFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class VariantFacts:
     vectors: tuple[VectorFacts, ...] = ()
     reduced: tuple[str, ...] = ()
     kept: tuple[list[tuple[int, int, str, int]], ...] = ()
+    rings: tuple[list[Ring], ...] = ()
     only_matrices: bool = False
     below: "VariantFacts | None" = None  # for tensors of fewer dimensions than `rank`
     rank: int = 0
@@ -151,7 +154,7 @@ def input_row(name: str) -> str:
     return f'Input("{name}", {input_of(name).shape is Shape.ELEMENT}{given})'
 
 
-def state_row(state: State) -> str:
+def state_row(state: State, optimizer: Optimizer | None = None) -> str:
     match state.initial:
         case Number(value=value):
             initial = number(value)
@@ -161,6 +164,8 @@ def state_row(state: State) -> str:
             initial = "THETA_0"
     whole = state.shape > Shape.TENSOR and state.shape is not Shape.ELEMENT
     per = f', per="{state.shape.name.lower()}"' if whole else ""
+    if state.shape is Shape.PAST and optimizer is not None:
+        per += f", length=Length{length_of(optimizer, state.name)}"
     return f'State("{state.name}", key="{state.alias or state.name}", initial={initial}{per})'
 
 
@@ -184,7 +189,7 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
     named = ("theta", "g", *(state.name for state in element), *arrays)
     buffers = ", ".join(f'"{name}"' for name in named)
     lines = [f"{head}Variant(", f"            buffers=({buffers}),"]
-    lines += tuple_lines("states", [state_row(state) for state in element], 3)
+    lines += tuple_lines("states", [state_row(state, optimizer) for state in element], 3)
     lines += tuple_lines("scalar_states", [state_row(state) for state in scalar], 3)
     lines += [
         f"            scalar_count={facts.scalar_count},",
@@ -219,6 +224,8 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
     for place, storage in enumerate(("float32", "float64") if any(facts.kept) else ()):
         kept = (f'Kept({new}, {old}, "{per}", {width})' for new, old, per, width in facts.kept[place])
         lines += tuple_lines(f"kept_{storage}", list(kept), 3)
+    for place, storage in enumerate(("float32", "float64") if any(facts.rings) else ()):
+        lines += tuple_lines(f"rings_{storage}", list(map(ring_text, facts.rings[place])), 3)
     if facts.only_matrices:
         lines.append("            only_matrices=True,")
     if facts.below is not None:
@@ -241,6 +248,8 @@ def _reduction(facts: ReductionFacts, place: int) -> str:
         more += f", {_totals(found.totals)})" if found.totals else ")"
     if not facts.sums:
         more += ", sums=False"
+    if facts.recursion is not None:
+        more += f", recursion={recursion_text(facts.recursion, place)}"
     return f"Reduction({pair}, {facts.scalar_count}, {_totals(facts.totals)}{columns}{more})"
 
 
@@ -265,6 +274,7 @@ def _time_use(optimizer: Optimizer) -> tuple[bool, bool]:
         parts.append(optimizer.query)
     reads = any(ref.role is Role.TIME for part in parts for ref in references(part))
     reads |= any(drawn(name) for name in optimizer.inputs)
+    reads |= any(state.shape is Shape.PAST for state in optimizer.states)
     return reads, any(line.first is not None for line in optimizer.lines)
 
 

@@ -15,6 +15,9 @@ Where matrices are multiplied or factored, a pass lays out what that takes (floa
 *stage* behind it has the matrices of each tensor whole (`Loop.WHOLE`): its operators are those of
 `matrices.MATRIX`, reductions, and all others element by element. What it makes, later passes load.
 
+Where a loop goes over what states remember, its stage (`Loop.PAST`) computes with coefficients: see
+`past_lowering`.
+
 Supported: per-element arithmetic, host scalars, scalar states, sums, matrices. Not yet: random.
 """
 
@@ -167,6 +170,7 @@ class Loop(StrEnum):
     ROWS = "every row"
     COLS = "every column"
     WHOLE = "every tensor, its matrices whole"
+    PAST = "all tensors at once, on coefficients of what is remembered"
 
 
 LINES = {Shape.ROWS: Loop.ROWS, Shape.COLS: Loop.COLS}

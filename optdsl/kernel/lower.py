@@ -25,7 +25,9 @@ from optdsl.backend import Program
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Kernel, Precision
 from optdsl.kernel.lowering import Lowering
+from optdsl.kernel.past_lowering import PastLowering
 from optdsl.kernel.stage_lowering import StageLowering
+from optdsl.language.history import sweeps
 from optdsl.language.optimizer import Age, Assign, Optimizer, Ref, Role, Shape
 from optdsl.language.stages import plan
 
@@ -39,6 +41,8 @@ def lower(optimizer: Optimizer, precision: Precision) -> Program:
     def stage(number: int) -> Kernel | None:
         if number not in found.stages:
             return None
+        if next(sweeps(optimizer.lines), None) is not None:
+            return PastLowering(optimizer, precision, found, number).recursion()
         return StageLowering(optimizer, precision, found, number).matrices()
 
     query = _query(optimizer, precision) if optimizer.query is not None else None

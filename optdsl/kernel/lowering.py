@@ -87,6 +87,8 @@ class Lowering(Naming):
         stores: list[Store] = []
         for expr, name in operands.items():
             value = self._element(expr, name)
+            if name in self.kept and value.type is not self.precision.storage:
+                value = Cast(value, self.precision.storage)  # what is remembered is what is kept of it
             stores.append(Store(name, value if value.type is Type.F64 else Cast(value, Type.F64), expr.span))
         self.scalar_updates = self.scalar_states  # a pass that reduces changes nothing that is kept
         summed = frozenset(name for name in self.summed if name in self.lines)

@@ -22,6 +22,8 @@ GENERATED = frozenset(
     "eigenvectors "
     "orthonormal polar spectral_norm np_abs np_both np_cbrt np_cos np_either np_exp np_floor np_log "
     "np_maximum np_minimum np_modulo np_neither np_power np_sigmoid np_sign np_sin np_sqrt np_tanh np_where "
+    "past past_dot past_dot_all past_given past_norm past_norm_all past_rounds past_state "
+    "Length Recursion Ring "
     "Flag Hyper Input Layout State Variant FusedOptimizer ArrayOptimizer LAYOUT View THETA_0".split()
 )
 _TAKEN = GENERATED | frozenset(keyword.kwlist) | frozenset(dir(builtins))

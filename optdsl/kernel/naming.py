@@ -115,6 +115,9 @@ class Naming:
             for (name, _), buffer in self.made.items()
             if self.shapes.get(name, Shape.SCALAR).is_whole
         }
+        for expr, buffer in self.operands.items():  # the newest of what is remembered
+            if isinstance(expr, meaning.Ref) and self.shapes.get(expr.name) is Shape.PAST:
+                self.kept[buffer] = expr.name
         self.shapes |= {name: expr.shape for expr, name in self.results.items()}
 
     def _named(self, name: str, age: Age, wanted: str) -> str:

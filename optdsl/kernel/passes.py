@@ -191,7 +191,7 @@ def share(kernel: Kernel) -> Kernel:
     Assumes single assignment, so that equal expressions have equal values; loads are not shared (lowering
     has bound them already). Stages are left alone: what stands in a loop changes in every round.
     """
-    if kernel.loop is Loop.WHOLE:
+    if kernel.loop in (Loop.WHOLE, Loop.PAST):
         return kernel
     namer = Namer(_names(kernel))
     prologue = _shared(kernel.prologue, namer)

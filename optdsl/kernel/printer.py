@@ -41,6 +41,7 @@ _EACH = {
     Shape.LEFT: "rows x rows",
     Shape.RIGHT: "cols x cols",
     Shape.FLIPPED: "cols x rows",
+    Shape.PAST: "of some steps",
 }
 
 
@@ -71,6 +72,14 @@ def print_value(expr: Expr) -> str:
                 f"{print_value(x)} = {print_value(y)}" for x, y in zip(bound[::2], bound[1::2], strict=True)
             )
             return f"repeat({', '.join((print_value(count), *inner, print_value(new)))})"
+        case Op(name="sweep", args=(first, last, count, *bound, new)):
+            counts = " to ".join(map(print_value, (first, last)))
+            inner = (
+                f"{print_value(x)} = {print_value(y)}" for x, y in zip(bound[::2], bound[1::2], strict=True)
+            )
+            return f"repeat({', '.join((f'{print_value(count)} = {counts}', *inner, print_value(new)))})"
+        case Op(name="entry" | "round", args=(x, count, *_)):
+            return f"{print_value(x)}[{print_value(count)}]"
         case Op(name="matmul", args=(x, y)):
             factors = (f"({print_value(z)})" if isinstance(z, Op) else print_value(z) for z in (x, y))
             return " @ ".join(factors)

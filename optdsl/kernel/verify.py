@@ -22,6 +22,7 @@ from optdsl.kernel.ir import (
     Type,
 )
 from optdsl.kernel.walk import locals_in, nodes
+from optdsl.language.history import ENTRY, PRODUCTS, ROUND, SWEEP
 from optdsl.language.matrices import MATRIX, REPEAT
 from optdsl.language.operators import OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import Kind, Shape
@@ -33,6 +34,7 @@ _SHAPES = {
     Loop.ROWS: (Shape.ROWS,),
     Loop.COLS: (Shape.COLS,),
     Loop.WHOLE: (Shape.ELEMENT, Shape.LEFT, Shape.RIGHT, Shape.FLIPPED),
+    Loop.PAST: (Shape.ELEMENT, Shape.PAST),
 }
 
 
@@ -74,6 +76,8 @@ def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
                 _require(node.buffer not in stored, f"`{node.buffer}` is loaded after it was stored")
         if isinstance(stmt, Let):
             _bind(stmt, bound)
+            if kernel.loop is Loop.PAST:  # later loops read what this one keeps of each round
+                bound.update((name, Type.F64) for node in nodes(stmt.value) for name in _bound_in(node))
             continue
         if isinstance(stmt, Total):
             _require(stmt.value.type is Type.F64, f"`{stmt.name}` is not summed in float64")
@@ -95,10 +99,11 @@ def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
         _require(stmt.value.type is buffer.type, f"`{stmt.buffer}` is stored in another type")
         _require(stmt.buffer not in stored, f"`{stmt.buffer}` is stored twice")
         shapes = _SHAPES[kernel.loop] if kernel.loop is Loop.WHOLE else _SHAPES[kernel.loop][:1]
+        in_stage = kernel.loop in (Loop.WHOLE, Loop.PAST)
         _require(buffer.shape in shapes, f"`{stmt.buffer}` is stored by another kernel")
-        made = {Loop.WHOLE: "result"}.get(kernel.loop, "operand")
+        made = "result" if in_stage else "operand"
         _require(not summed or buffer.stage == made, "a pass that sums also stores")
-        _require(kernel.loop is not Loop.WHOLE or buffer.stage == made, "a stage writes to what is kept")
+        _require(not in_stage or buffer.stage == made, "a stage writes to what is kept")
         stored.add(stmt.buffer)
     declared = {buffer.name for buffer in kernel.buffers if buffer.access is not Access.READ}
     _require(declared == stored | lines, "a buffer that is to be written is not stored")
@@ -145,6 +150,10 @@ def _expression(expr: Expr, bound: Mapping[str, Type], kernel: Kernel, *, in_pro
                 _require(
                     operand.type is not Type.BOOL and node.type is not Type.BOOL, "a cast of a condition"
                 )
+            case Op(name=name) if kernel.loop is Loop.PAST and name not in OPERATORS:
+                _require(not in_prologue, "the prologue knows nothing of the past")
+                known = name in (SWEEP, ENTRY, ROUND) or name in PRODUCTS.values()
+                _require(known, f"there is no operator `{name}` of vectors")
             case Op(name=name, args=args) if kernel.loop is Loop.WHOLE and name not in OPERATORS:
                 _require(not in_prologue, "the prologue knows no matrices")
                 known = name in MATRIX or name in REDUCTIONS or name == REPEAT
@@ -167,6 +176,9 @@ def _bound_in(node: Expr) -> Iterator[str]:
     """The names that a loop binds."""
     if isinstance(node, Op) and node.name == REPEAT:
         yield from (arg.name for arg in node.args[1:-1:2] if isinstance(arg, Local))
+    if isinstance(node, Op) and node.name == SWEEP:
+        targets = (arg.args[0] if isinstance(arg, Op) else arg for arg in (node.args[2], *node.args[3:-1:2]))
+        yield from (target.name for target in targets if isinstance(target, Local))
 
 
 def _require(condition: bool, otherwise: str) -> None:

@@ -8,10 +8,14 @@ from optdsl.language.operators import FAN_IN, REDUCTIONS
 from optdsl.language.optimizer import Optimizer, Shape
 from optdsl.language.reductions import by_channel, reductions_in
 from optdsl.language.stages import plan
+from optdsl.language.sweeps import refuse_history
 
 
 def refuse_mixed(optimizer: Optimizer, report: Report, where: Span | None = None) -> None:
-    """Reports a reduction over fan_in beside rows, columns or matrices."""
+    """Reports a reduction over fan_in beside rows, columns or matrices; loops over what is remembered beside
+    what is not compiled with them.
+    """
+    refuse_history(optimizer, report, where)
     found = by_channel(optimizer.lines)
     if found is None:
         return

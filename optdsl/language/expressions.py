@@ -27,6 +27,7 @@ from optdsl.language.operators import (
 from optdsl.language.optimizer import Age, Apply, Expr, Kind, Number, Ref, Role, Shape, Truth, joined
 from optdsl.language.scope import Scope
 from optdsl.language.spellings import INSTEAD
+from optdsl.language.sweeps import is_loop_over_past, refuse_loop, resolve_counted, resolve_past_loop
 
 _KIND_NAME = {Kind.REAL: "number", Kind.BOOL: "condition"}
 _KIND_ADVICE = {
@@ -51,6 +52,13 @@ def resolve_expr(expr: syntax.Expr, scope: Scope, wanted: Kind = Kind.REAL) -> E
     return found
 
 
+def resolve_value(expr: syntax.Expr, line: str, scope: Scope) -> Expr | None:
+    """The value of `line = ...`: an expression, or a loop over what is remembered."""
+    if line and isinstance(expr, syntax.Call) and is_loop_over_past(expr):
+        return resolve_past_loop(expr, line, scope, resolve_expr)
+    return resolve_expr(expr, scope)
+
+
 def _resolve(expr: syntax.Expr, scope: Scope) -> Expr | None:
     match expr:
         case syntax.Number():
@@ -61,7 +69,7 @@ def _resolve(expr: syntax.Expr, scope: Scope) -> Expr | None:
         case syntax.Name():
             return _name(expr, scope)
         case syntax.At():
-            return _at(expr, scope)
+            return _at(expr, scope) if expr.count is None else resolve_counted(expr, scope)
         case syntax.Unary(op, operand):
             return _apply(OPERATORS["not" if op == "not" else "neg"], (operand,), expr.span, scope)
         case syntax.Binary("@", left, right):
@@ -72,6 +80,9 @@ def _resolve(expr: syntax.Expr, scope: Scope) -> Expr | None:
             return _apply(OPERATORS["where"], (test, then, otherwise), expr.span, scope)
         case syntax.Call():
             return _call(expr, scope)
+        case syntax.Range():
+            scope.report.add(problem.UnexpectedText(span=expr.span, expected="a value", found="`to`"))
+            return None
         case syntax.Expectation():
             scope.report.add(problem.UnexpectedText(span=expr.span, expected="a value", found="`E[...]`"))
             return None
@@ -132,6 +143,11 @@ SHAPE_WORDS = {
 }
 
 
+PER = {Shape.TENSOR: "tensor", Shape.ROWS: "row", Shape.COLS: "column"} | dict.fromkeys(
+    (Shape.SCALAR, Shape.GLOBAL), "step"
+)
+
+
 def _call(call: syntax.Call, scope: Scope) -> Expr | None:
     report, name = scope.report, call.function
     if name == "grad":
@@ -140,6 +156,8 @@ def _call(call: syntax.Call, scope: Scope) -> Expr | None:
         return _drawn(call, scope.draws, scope)
     elif name in RESERVED_FUNCTIONS:
         report.add(problem.NotYet(span=call.span, what=f"`{name}`"))
+    elif is_loop_over_past(call):
+        refuse_loop(call, scope)
     elif name == REPEAT:
         return resolve_loop(call, scope, resolve_expr)
     elif name in COUNTS:

@@ -122,9 +122,13 @@ def _shown(expr: syntax.Expr, style: Style) -> tuple[str, int]:
             return ("true" if value else "false"), _ATOM
         case syntax.Name(name):
             return style.name(name), _ATOM
-        case syntax.At(name, offset, step):
+        case syntax.At(name, offset, step, count=count):
             index = str(step) if offset is None else "t" if offset == 0 else f"t{offset:+d}"
+            if count is not None:
+                index = count if offset is None else f"t-{count}"
             return style.name(name, index), _ATOM
+        case syntax.Range(first, last):
+            return f"{show(first, style)} to {show(last, style)}", _IF
         case syntax.Unary("not", operand):
             sign = "\\neg " if style.latex else "not "
             return sign + show(operand, style, _NOT), _NOT
@@ -150,7 +154,8 @@ def _shown(expr: syntax.Expr, style: Style) -> tuple[str, int]:
             return style.power(show(argument.value, style, _ATOM), "\\top" if style.latex else "T"), _POWER
         case syntax.Call(function, arguments, over):
             shown_arguments = [
-                (f"{style.name(a.name)} = " if a.name else "") + show(a.value, style) for a in arguments
+                (f"{show(a.at or syntax.Name(a.name), style)} = " if a.name else "") + show(a.value, style)
+                for a in arguments
             ]
             return style.call(function, shown_arguments, over), _ATOM
         case syntax.Expectation(operand):

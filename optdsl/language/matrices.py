@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import mpmath
 
+from optdsl.language.history import SWEEP, counting_hypers
 from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Apply, Expr, Optimizer, Ref, Role, Shape
 
@@ -106,7 +107,7 @@ def in_stage(expr: Expr) -> bool:
         return expr.role is Role.LOOP or expr.shape.is_whole
     if not isinstance(expr, Apply) or expr.op in COUNTS:
         return False
-    if expr.op in MATRIX or expr.op == REPEAT or expr.shape.is_whole or _reads_loop(expr):
+    if expr.op in MATRIX or expr.op in (REPEAT, SWEEP) or expr.shape.is_whole or _reads_loop(expr):
         return True
     return expr.op in REDUCTIONS and any(arg.shape.is_whole for arg in expr.args)
 
@@ -116,7 +117,7 @@ def _reads_loop(expr: Expr) -> bool:
         case Ref(role=role):
             return role is Role.LOOP
         case Apply(op=op, args=args):
-            return op != REPEAT and any(map(_reads_loop, args))
+            return op not in (REPEAT, SWEEP) and any(map(_reads_loop, args))
         case _:
             return False
 
@@ -140,7 +141,7 @@ def _counts(expr: Expr) -> Iterator[Apply]:
 
 def loop_counts(optimizer: Optimizer) -> set[str]:
     """The hypers with a whole default that say how often a loop goes around."""
-    found: set[str] = set()
+    found = counting_hypers(optimizer)
     waiting = [part for line in optimizer.lines for part in (line.value, line.first) if part is not None]
     while waiting:
         expr = waiting.pop()

@@ -40,7 +40,7 @@ CHARACTER_ADVICE = {
 BUILT_IN = frozenset({"theta", "g", "t", "E", "inf", "true", "false"})
 _WORDS = frozenset(
     "optimizer transform schedule objective wrapper hyper flag state input output start when else end prove "
-    "expect estimate if then and or not mod in as over fan_in".split()
+    "expect estimate if then and or not mod in as over fan_in to".split()
 )
 _MADE = re.compile("first_g|seed|(normal|uniform)_draw[0-9]+")  # see `inputs`
 _CALLER = frozenset("self cls params closure maximize foreach fused capturable differentiable mode".split())

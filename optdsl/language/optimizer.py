@@ -30,6 +30,7 @@ class Shape(IntEnum):
     LEFT = 6  # one per pair of rows, as x @ transpose(x) has
     RIGHT = 7  # one per pair of columns, as transpose(x) @ x has
     FLIPPED = 8  # one per element, columns first, as transpose(x) has
+    PAST = 9  # one per element, of some steps: a state that is read as `s[t-k]`
 
     @property
     def is_whole(self) -> bool:

@@ -125,10 +125,12 @@ def _alias(alias: syntax.Alias | None) -> str:
 
 
 def _arguments(arguments: Iterable[syntax.Argument]) -> str:
-    return ", ".join(
-        f"{argument.name} = {print_expr(argument.value)}" if argument.name else print_expr(argument.value)
-        for argument in arguments
-    )
+    return ", ".join(map(_argument, arguments))
+
+
+def _argument(argument: syntax.Argument) -> str:
+    name = print_expr(argument.at) if argument.at else argument.name
+    return (f"{name} = " if name else "") + print_expr(argument.value)
 
 
 def print_expr(expr: syntax.Expr, level: int = _IF) -> str:
@@ -145,9 +147,13 @@ def _with_level(expr: syntax.Expr) -> tuple[str, int]:
             return "true" if value else "false", _ATOM
         case syntax.Name(name):
             return name, _ATOM
-        case syntax.At(name, offset, step):
+        case syntax.At(name, offset, step, count=count):
             index = str(step) if offset is None else "t" if offset == 0 else f"t{offset:+d}"
+            if count is not None:
+                index = count if offset is None else f"t-{count}"
             return f"{name}[{index}]", _ATOM
+        case syntax.Range(first, last):
+            return f"{print_expr(first)} to {print_expr(last)}", _IF
         case syntax.Unary("not", operand):
             return f"not {print_expr(operand, _NOT)}", _NOT
         case syntax.Unary(_, operand):

@@ -1,7 +1,7 @@
 """Syntax to meaning of an optimizer: names, times, kinds, shapes.
 
-In: a `syntax.Definition`, perhaps with lines left out that did not parse. Out: an `Optimizer` in which every
-name is known, or None; all that is wrong goes to the `Report`. Not done: folding, choosing flags, claims.
+In: a `syntax.Definition`, maybe without lines that did not parse. Out: an `Optimizer` in which every name is
+known, or None; all that is wrong goes to the `Report`. Not done: folding, choosing flags, claims.
 """
 
 from dataclasses import replace
@@ -12,7 +12,7 @@ from optdsl.diagnostics import catalogue as problem
 from optdsl.language import declarations, syntax
 from optdsl.language.channels import refuse_mixed
 from optdsl.language.constants import check_constants
-from optdsl.language.expressions import SHAPE_WORDS, resolve_expr
+from optdsl.language.expressions import PER, SHAPE_WORDS, resolve_value
 from optdsl.language.inputs import FIRST_GRADIENT, SEED, made
 from optdsl.language.matrices import uses_matrices
 from optdsl.language.optimizer import (
@@ -32,6 +32,7 @@ from optdsl.language.reductions import reductions_in
 from optdsl.language.resolve_output import resolve_output
 from optdsl.language.scope import Declaration, Scope
 from optdsl.language.shapes import flattened, infer_shapes
+from optdsl.language.sweeps import with_history
 from optdsl.language.usage import report_unused
 
 
@@ -47,9 +48,6 @@ def resolve_optimizer(
 
 
 SEED_HYPER = Hyper(SEED, Fraction(0), Domain(Fraction(0), Fraction(2**32 - 1), True, True))
-_PER = {Shape.TENSOR: "tensor", Shape.ROWS: "row", Shape.COLS: "column"} | dict.fromkeys(
-    (Shape.SCALAR, Shape.GLOBAL), "step"
-)
 
 
 class _Definition:
@@ -108,7 +106,7 @@ class _Definition:
             source=self.report.source,
             span=self.definition.name_span,
         )
-        report_unused(optimizer, scope)
+        report_unused(optimizer := with_history(optimizer), scope)
         refuse_mixed(optimizer, self.report)
         return None if self.report.has_errors else optimizer
 
@@ -120,6 +118,10 @@ class _Definition:
                 self._when(Block(statement))
             case syntax.Start():
                 self.report.add(problem.NotYet(span=statement.span, what="`start` in an optimizer"))
+            case syntax.Assign(target=syntax.At(name, offset, count=str(k), span=span)):
+                index = k if offset is None else f"t-{k}"
+                self.report.add(problem.TimeIndex(span=span, index=index))
+                self.scope.poisoned.add(name)
             case syntax.Assign(target=syntax.Name()):
                 self._value(statement)
             case syntax.Assign(target=syntax.At("g")):
@@ -158,8 +160,8 @@ class _Definition:
             before.gradient_read = before.gradient_read or scope.gradient_read
         self.lines += block.merged(found[0], found[1], self.report)
 
-    def _resolved(self, expr: syntax.Expr) -> Expr | None:
-        found = resolve_expr(expr, self.scope)
+    def _resolved(self, expr: syntax.Expr, line: str = "") -> Expr | None:
+        found = resolve_value(expr, line, self.scope)
         if found is not None:
             check_constants(found, self.report)
         return found
@@ -171,7 +173,7 @@ class _Definition:
         if isinstance(line.value, syntax.Call) and line.value.function == "grad":
             value = self._first_gradient(line.value)
         else:
-            value = self._resolved(line.value)
+            value = self._resolved(line.value, name)
         if name in scope.states:
             self.report.add(
                 problem.StateSetWithoutIndex(
@@ -272,7 +274,7 @@ class _Definition:
                 problem.ShapeClash(
                     span=line.value.span,
                     reason="every element of the parameters would be set to one number",
-                    found=f"one value per {_PER[value.shape]}",
+                    found=f"one value per {PER[value.shape]}",
                     choice="begin with the old value: `theta[t] = theta[t-1] - ...`",
                 )
             )
@@ -381,8 +383,6 @@ class _Definition:
             return
         if not (isinstance(point, Ref) and point.role is Role.THETA and point.age is Age.OLD):
             self.query, self.query_lines = point, tuple(self.lines)
-
-    # --- the end ---
 
     def _finish(self) -> None:
         scope, report = self.scope, self.report

@@ -30,6 +30,9 @@ class Scope:
     gradient_read: Span | None = None
     poisoned: set[str] = field(default_factory=set)  # set by a line with an error
     loop: dict[str, Shape] = field(default_factory=dict)  # names inside of the `repeat` that is being read
+    count: str = ""  # the k of the loop over what is remembered that is being read
+    rounds: dict[str, tuple[str, Shape]] = field(default_factory=dict)  # `a[k]`: whose line, and its shape
+    past_loops: set[str] = field(default_factory=set)  # lines that are loops over what is remembered
     elsewhere: set[str] = field(default_factory=set)  # set in a branch of a `when`, and this is not it
 
     def declaration(self, name: str) -> Declaration | None:

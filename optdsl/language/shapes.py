@@ -85,7 +85,7 @@ def parts_of(expr: syntax.Expr) -> tuple[syntax.Expr, ...]:
     match expr:
         case syntax.Unary(_, operand) | syntax.Expectation(operand):
             return (operand,)
-        case syntax.Binary(_, left, right):
+        case syntax.Binary(_, left, right) | syntax.Range(left, right):
             return (left, right)
         case syntax.If(test, then, otherwise):
             return (test, then, otherwise)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from optdsl.language.history import ENTRY, is_sweep, leaves, parts_of_sweep, sweeps
 from optdsl.language.matrices import COUNTS, in_stage
 from optdsl.language.operators import REDUCTIONS
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Ref, Role, Shape, Truth, references
@@ -74,7 +75,8 @@ class Plan:
     results    matrices that passes read, and numbers of matrices: expression to the stage that makes it
     lines      the lines whose whole value a stage makes: name to stage
     kept       of these, the ones that a later stage reads
-    chosen     of these, the ones that are made only where another line chooses them
+    chosen     of these, the ones that are made only where another line chooses them, or that only loops over
+               what is remembered read
     passes     how many passes (and stages) come before the update
     stages     the numbers of the stages that do something
     """
@@ -104,7 +106,15 @@ class Plan:
 
 def plan(lines: Iterable[Assign]) -> Plan:
     """The plan for lines without flags; for such with flags, of all of their branches at once."""
-    return _Planner().run(lines)
+    lines = tuple(lines)
+    found = _Planner().run(lines)
+    stages = [found.lines[line.target.name, line.target.age] for line, _ in sweeps(lines)]
+    return _Planner(max(stages)).run(lines) if len(set(stages)) > 1 else found
+
+
+def newest(leaf: Expr) -> Expr:
+    """What a loop over what is remembered needs of this step, to read that."""
+    return leaf.args[0] if isinstance(leaf, Apply) and leaf.op == ENTRY else leaf
 
 
 def is_array(ref: Ref) -> bool:
@@ -126,8 +136,9 @@ def _reads(line: Assign) -> Iterator[Key]:
 
 
 class _Planner:
-    def __init__(self) -> None:
+    def __init__(self, sweeps_from: int = 0) -> None:
         self.plan = Plan()
+        self.sweeps_from = sweeps_from  # the first stage for loops over what is remembered
         self.known: dict[Key, When] = {}
         self.totals: dict[Apply, Total] = {}
         self.sums: Counter[int] = Counter()  # of each pass
@@ -141,6 +152,9 @@ class _Planner:
         self.uses = Counter(key for line in lines for key in _reads(line))
         for line in lines:
             key = (line.target.name, line.target.age)
+            if is_sweep(line.value):
+                self._sweep(key, line.value)
+                continue
             parts = [line.value] if line.first is None else [line.value, line.first]
             if all(map(self._is_staged, parts)) and line.target.shape >= Shape.ELEMENT:
                 stage = max(self._in_stage(part) for part in parts)
@@ -158,10 +172,35 @@ class _Planner:
         for root, stage in (*roots, *found.results.items()):
             keys = ((ref.name, ref.age) for ref in references(root) if ref.shape.is_whole)
             found.kept |= {key for key in keys if found.lines.get(key, stage) < stage}
+        read = {key for line in lines if not is_sweep(line.value) for key in _reads(line)}
+        loops = {(line.target.name, line.target.age) for line, _ in sweeps(lines)}
+        found.chosen |= loops - read
         found.totals = list(self.totals.values())
         last = [0, *(total.passes + 1 for total in found.totals), *(stage + 1 for stage in found.stages)]
         found.passes = max(*last, 1) if found.counts else max(last)
         return found
+
+    def _sweep(self, key: Key, loop: Expr) -> None:
+        """A loop over what is remembered, in the first stage that has all that it reads; what it reads of
+        this step, the pass before it lays out.
+        """
+        assert isinstance(loop, Apply)
+        loops = {name for (name, _), value in self.values.items() if is_sweep(value)}
+        parts, stage, vectors = parts_of_sweep(loop), self.sweeps_from, []
+        for leaf in leaves(parts, loops):
+            if leaf.shape <= Shape.TENSOR:
+                stage = max(stage, self._read(leaf).stage)
+            elif isinstance(leaf, Ref) and leaf.name in loops:
+                stage = max(stage, self.plan.lines[leaf.name, leaf.age])
+            else:
+                vectors.append(newest(leaf))
+                stage = max(stage, self._read(vectors[-1]).passes)
+        for vector in vectors:
+            self.plan.operands.setdefault(vector, stage)
+        self.plan.lines[key] = stage
+        self.plan.stages.add(stage)
+        self.known[key] = When(stage + 1, stage)
+        self.values[key] = loop
 
     def _is_staged(self, expr: Expr) -> bool:
         """Whether a line that is this alone is made by a stage: so is a choice between two of its values."""

@@ -38,12 +38,16 @@ class Name:
 
 @dataclass(frozen=True)
 class At:
-    """`x[t]`, `x[t-1]` (offset 0, -1) or `x[1]` (a fixed step)."""
+    """`x[t]`, `x[t-1]` (offset 0, -1) or `x[1]` (a fixed step).
+
+    With a `count`, `x[t-k]` (offset 0) or `a[k]` (neither).
+    """
 
     name: str
     offset: int | None
     step: int | None
     span: Span = _span()
+    count: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class Argument:
     name: str | None  # None: positional
     value: "Expr"
     span: Span = _span()
+    at: At | None = None  # of `a[k] = ...`
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,16 @@ class Expectation:
     span: Span = _span()
 
 
-Expr = Number | Bool | Name | At | Unary | Binary | If | Call | Expectation
+@dataclass(frozen=True)
+class Range:
+    """`0 to m - 1`: how a loop over what is remembered counts."""
+
+    first: "Expr"
+    last: "Expr"
+    span: Span = _span()
+
+
+Expr = Number | Bool | Name | At | Unary | Binary | If | Call | Expectation | Range
 
 # --- statements ----------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ _OPERATORS = {"PLUS", "MINUS", "TIMES", "DIVIDE", "MATMUL", "MOD", "COMPARE", "P
 _KINDS = {"OPTIMIZER", "TRANSFORM", "SCHEDULE", "OBJECTIVE", "WRAPPER"}
 _STATEMENTS = {"HYPER", "FLAG", "STATE", "INPUT", "OUTPUT", "PROVE", "EXPECT", "ESTIMATE", "WHEN", "START"}
 _DEFINITION = re.compile(r"(?:optimizer|transform|schedule|objective|wrapper)\s+(\w+)$")
+_INDEXED = re.compile(r"\[\s*(?!t\s*$)([A-Za-z]\w*)\s*$")  # by a name that is not `t`
 _VALUE = re.compile(r"([\w.]+|[)\]])\s*$")
 _WORDS = {"ELSE", "THEN", "END", "IN", "AS", "REFUTED"}
 _ASSIGNMENTS = ("+=", "-=", "*=", "/=", "^=", ":=", "<-", "==")
@@ -71,6 +72,10 @@ def explain_syntax_error(error: lark.exceptions.UnexpectedInput, text: str) -> P
     if before.rstrip().endswith("[") and not expected & {"NAME"}:
         inside = code[offset - start :].split("]")[0].strip()
         return problem.TimeIndex(span=Span(offset, offset + max(len(inside), 1)), index=inside)
+    if (indexed := _INDEXED.search(before)) and "RSQB" in expected:
+        inside = code[indexed.start(1) :].split("]")[0].strip()
+        place = start + indexed.start(1)
+        return problem.TimeIndex(span=Span(place, place + len(inside)), index=inside)
     if found in ("<", ">", "<=", ">=", "==") and "COMPARE" not in expected and expected & _OPERATORS:
         return problem.ChainedComparison(span=span)
     if re.match(r"[\w.(]", found or " ") and expected & _OPERATORS and (left := _VALUE.search(before)):

@@ -46,7 +46,7 @@ class _Body(_Part): ...
 
 
 class _Time(_Part):
-    """(offset from t, None) or (None, fixed step)."""
+    """(offset from t, None, None), (None, fixed step, None), (0, None, k) for `[t-k]`, (None, None, k)."""
 
 
 class _Truth(_Part): ...
@@ -156,6 +156,17 @@ class TreeBuilder(Transformer[Token, Any]):
             syntax.Argument(_name(children), children[-1], _span(*children)), children[-1]
         )
 
+    def counted(self, children: Children) -> Any:
+        _, _, first, _, last = children
+        counts = self._expression(syntax.Range(first, last, _span(first, last)), first, last)
+        return self._expression(syntax.Argument(_name(children), counts, _span(*children)), counts)
+
+    def numbered(self, children: Children) -> Any:
+        offset, step, count = _values(_Time, children)
+        at = syntax.At(_name(children), offset, step, _span(*children[:4]), count)
+        value = children[-1]
+        return self._expression(syntax.Argument(at.name, value, _span(*children), at), value)
+
     def positional(self, children: Children) -> Any:
         return self._expression(syntax.Argument(None, children[0], _span(*children)), children[0])
 
@@ -203,8 +214,8 @@ class TreeBuilder(Transformer[Token, Any]):
         return syntax.Alias(_name(children), index, _span(*children))
 
     def update(self, children: Children) -> syntax.Assign:
-        offset, step = _values(_Time, children)
-        target = syntax.At(_name(children), offset, step, _span(*children[:4]))
+        offset, step, count = _values(_Time, children)
+        target = syntax.At(_name(children), offset, step, _span(*children[:4]), count)
         return syntax.Assign(target, children[-1], _span(*children))
 
     def value(self, children: Children) -> syntax.Assign:
@@ -212,16 +223,22 @@ class TreeBuilder(Transformer[Token, Any]):
         return syntax.Assign(target, children[-1], _span(*children))
 
     def now(self, children: Children) -> _Time:
-        return _Time((0, None), _span(*children))
+        return _Time((0, None, None), _span(*children))
 
     def before(self, children: Children) -> _Time:
-        return _Time((-_int(children[-1]), None), _span(*children))
+        return _Time((-_int(children[-1]), None, None), _span(*children))
 
     def after(self, children: Children) -> _Time:
-        return _Time((_int(children[-1]), None), _span(*children))
+        return _Time((_int(children[-1]), None, None), _span(*children))
 
     def fixed(self, children: Children) -> _Time:
-        return _Time((None, _int(children[0])), _span(*children))
+        return _Time((None, _int(children[0]), None), _span(*children))
+
+    def ago(self, children: Children) -> _Time:
+        return _Time((0, None, _name(children)), _span(*children))
+
+    def round(self, children: Children) -> _Time:
+        return _Time((None, None, _name(children)), _span(*children))
 
     def when(self, children: Children) -> syntax.When:
         bodies = [child.values for child in children if isinstance(child, _Body)]
@@ -308,8 +325,8 @@ class TreeBuilder(Transformer[Token, Any]):
         return self._expression(syntax.Name(_name(children), _span(*children)))
 
     def at(self, children: Children) -> Any:
-        offset, step = _values(_Time, children)
-        return self._expression(syntax.At(_name(children), offset, step, _span(*children)))
+        offset, step, count = _values(_Time, children)
+        return self._expression(syntax.At(_name(children), offset, step, _span(*children), count))
 
     def expectation(self, children: Children) -> Any:
         return self._expression(syntax.Expectation(children[2], _span(*children)), children[2])

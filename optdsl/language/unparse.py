@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from optdsl.language import syntax
+from optdsl.language.history import parts_of_sweep
 from optdsl.language.matrices import COUNTS, MATRIX, REPEAT, loop_parts
 from optdsl.language.operators import OPERATORS, REDUCTIONS
 from optdsl.language.optimizer import Age, Apply, Assign, Expr, Number, Optimizer, Ref, Role, Truth
@@ -36,6 +37,12 @@ def as_syntax(expr: Expr) -> syntax.Expr:
             inner = (syntax.Argument(name.name, as_syntax(value)) for name, value in bound)
             last = syntax.Argument(None, as_syntax(new))
             return syntax.Call(REPEAT, (syntax.Argument(None, as_syntax(count)), *inner, last))
+        case Apply(op="sweep"):
+            return _sweep(expr)
+        case Apply("entry", (Ref(name=name), Ref(name=count))):
+            return syntax.At(name, 0, None, count=count)
+        case Apply("round", (Ref(name=name), Ref(name=count), *_)):
+            return syntax.At(name, None, None, count=count)
         case Apply(op="matmul", args=(x, y)):
             return syntax.Binary("@", as_syntax(x), as_syntax(y))
         case Apply(op=op, args=args) if op in MATRIX:
@@ -45,6 +52,19 @@ def as_syntax(expr: Expr) -> syntax.Expr:
             return syntax.Binary(infix, left, right)
         case Apply(op=op, args=args):
             return syntax.Call(op, tuple(syntax.Argument(None, as_syntax(arg)) for arg in args))
+
+
+def _sweep(expr: Apply) -> syntax.Expr:
+    parts = parts_of_sweep(expr)
+    arguments = [
+        syntax.Argument(parts.count.name, syntax.Range(as_syntax(parts.first), as_syntax(parts.last)))
+    ]
+    for target, value in ((parts.around, parts.start), *parts.bound):
+        shown = as_syntax(target)
+        assert isinstance(shown, syntax.Name | syntax.At)
+        at = shown if isinstance(shown, syntax.At) else None
+        arguments.append(syntax.Argument(shown.name, as_syntax(value), at=at))
+    return syntax.Call(REPEAT, (*arguments, syntax.Argument(None, as_syntax(parts.new))))
 
 
 def as_definition(optimizer: Optimizer) -> syntax.Definition:

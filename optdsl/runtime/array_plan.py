@@ -208,6 +208,7 @@ class ArrayPlan:
             reductions=variant.reductions_float32 if single else variant.reductions_float64,
             vectors=variant.vectors_float32 if single else variant.vectors_float64,
             kept=variant.kept_float32 if single else variant.kept_float64,
+            rings=variant.rings_float32 if single else variant.rings_float64,
             dims=np.array([dims(self._arrays[i].shape, variant.by_channel) for i in indices], np.int64),
             views=variant.views_of(single=single),
             addresses=addresses,
@@ -289,7 +290,7 @@ def _initial(layout: Layout, spec: State, p: Array, hypers: tuple[float, ...]) -
     if spec.initial == THETA_0:
         return p.copy(order="K")
     if spec.per:
-        return np.full(spec.shape(p.shape), _initial_value(layout, spec, hypers), p.dtype)
+        return np.full(spec.shape(p.shape, hypers), _initial_value(layout, spec, hypers), p.dtype)
     return np.full_like(p, _initial_value(layout, spec, hypers), subok=False)
 
 

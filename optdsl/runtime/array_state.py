@@ -42,7 +42,8 @@ def copy_states(
         count = f"{len(states)} arrays, not of {len(arrays)}"
         raise ValueError(f"this is the state of {count}; nothing was loaded")
     merged = {**hyper, **loaded}
-    chosen = read_options(layout, merged).variant
+    options = read_options(layout, merged)
+    chosen = options.variant
     copies: list[dict[str, Any]] = []
     for index, (state, array) in enumerate(zip(states, arrays, strict=True)):
         if not state:
@@ -50,7 +51,7 @@ def copy_states(
             continue
         what = structure.words(index)
         variant = chosen.of_rank(array.ndim)
-        elements = {spec.key: spec.shape(array.shape) for spec in variant.states}
+        elements = {spec.key: spec.shape(array.shape, options.hypers) for spec in variant.states}
         numbers = {spec.key for spec in variant.scalar_states} | ({STEP} if variant.keeps_step else set())
         if missing := sorted((elements.keys() | numbers) - state.keys()):
             raise ValueError(f"the state of {what} lacks {', '.join(missing)}; nothing was loaded")

@@ -4,9 +4,13 @@ Nothing here knows of specs: generated modules import this package and nothing e
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from optdsl.runtime.past import Memory
 
 MAX_BUFFERS = 32
 """Buffers are numbered below this: those of a kernel from 0, what it sums from the other end."""
@@ -31,6 +35,7 @@ class Batch:
                                    more counts stand before the totals, and buffers of states with a value
                                    for each row or column are shorter; behind the states come float64
                                    buffers for what is reduced, and what stages take and make
+    memory                         what loops over the past keep for the next step, if there is to be one
     made                           what stages have made, held as long as its addresses are in the table
     """
 
@@ -42,4 +47,5 @@ class Batch:
     direction: NDArray[np.float64]
     scalar_states: NDArray[np.float64]
     dims: NDArray[np.int64] | None = None
+    memory: "Memory | None" = None
     made: list[NDArray[np.float64]] = field(default_factory=list)

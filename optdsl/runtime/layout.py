@@ -10,6 +10,8 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from optdsl.runtime.past_layout import Length, Recursion, Ring
+
 if TYPE_CHECKING:
     from optdsl.runtime.cuda_kernel import DeviceCode, DeviceKernel
     from optdsl.runtime.numba_kernel import Kernel
@@ -92,16 +94,20 @@ class State:
     `initial` is a number, the name of a hyper, or `THETA_0`. `per`: "rows" or "cols" for a value for each row
     or column of the matrices that the tensor is in its last two dimensions; it has all dimensions of the
     parameter, one of them of size 1. "left", "right": a square for each of these matrices, with as many rows
-    as there are rows, or columns; "flipped": each of them transposed.
+    as there are rows, or columns; "flipped": each of them transposed. "past": as many values as `length`
+    says, one behind the other; that of step t is the one of number t modulo how many there are.
     """
 
     name: str
     key: str
     initial: float | str
     per: str = ""
+    length: Length | None = None
 
-    def shape(self, parameter: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape for a parameter of that shape."""
+    def shape(self, parameter: tuple[int, ...], hypers: Sequence[float]) -> tuple[int, ...]:
+        """The shape for a parameter of that shape, and these hypers."""
+        if self.length is not None:
+            return (self.length.of(hypers), *parameter)
         if self.per == "rows":
             return (*parameter[:-1], 1) if parameter else ()
         if self.per == "cols" and len(parameter) > 1:
@@ -178,8 +184,8 @@ class Kept:
 class Reduction:
     """One pass over memory that only reads; `totals` in the order of its partial sums, and so `columns`.
 
-    `matrices` is the stage behind it; where there is only this, `pair` is None. A pass that only lays out
-    what a stage takes sums nothing (`sums`), and is called as an update is.
+    `matrices` is the stage behind it, or `recursion`; where there is only this, `pair` is None. A pass that
+    only lays out what a stage takes sums nothing (`sums`), and is called as an update is.
     """
 
     pair: KernelPair | None
@@ -188,6 +194,7 @@ class Reduction:
     columns: tuple[Column, ...] = ()
     matrices: Matrices | None = None
     sums: bool = True
+    recursion: Recursion | None = None
 
     @property
     def column_count(self) -> int:
@@ -236,6 +243,7 @@ class Variant:
                        "operand" for what it lays out for a stage, "result" for what a stage makes;
                        with any, tensors are gone through by rows, and have to be contiguous
     kept_...           states that stages make
+    rings_...          states that are remembered
     only_matrices      tensors have to have two dimensions
     vectors_...        what writes the states with one value for each row or column
     draws              what is drawn before a step; tensors have to be contiguous
@@ -260,6 +268,8 @@ class Variant:
     vectors_float64: tuple[Vector, ...] = ()
     kept_float32: tuple[Kept, ...] = ()
     kept_float64: tuple[Kept, ...] = ()
+    rings_float32: tuple[Ring, ...] = ()
+    rings_float64: tuple[Ring, ...] = ()
     below: "Variant | None" = None
     rank: int = 0
     only_matrices: bool = False

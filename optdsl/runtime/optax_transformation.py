@@ -205,7 +205,7 @@ class Functions:
             return jnp.zeros((0,), p.dtype)
         if spec.initial == THETA_0:
             return jnp.array(p)
-        shape = spec.shape(p.shape)
+        shape = spec.shape(p.shape, ())
         value = _start(spec, hypers)
         return jnp.full_like(p, value) if shape == p.shape else jnp.full(shape, value, p.dtype)
 

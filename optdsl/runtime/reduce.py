@@ -20,6 +20,8 @@ from optdsl.runtime.layout import COUNTS, LINE_COUNTS, Reduction
 from optdsl.runtime.lines import ColumnSums
 from optdsl.runtime.matrices import run_stage
 from optdsl.runtime.numba_kernel import BLOCK, compiled
+from optdsl.runtime.past import run_recursions
+from optdsl.runtime.past_layout import Recursion
 from optdsl.runtime.sharded_sums import Across
 from optdsl.runtime.thread_pool import run_ranges, thread_count
 
@@ -74,6 +76,7 @@ def reduce_batches(
         found = {
             index: _partials(work[index][0], work[index][1][done[index]], count, cut[index]) for index in turn
         }
+        looping: list[tuple[Batch, Recursion, Chunks]] = []
         together = {} if across is None else across.totals(found)
         for index in turn:
             batch, passes = work[index]
@@ -82,11 +85,15 @@ def reduce_batches(
             batch.hypers[:, [first + total.column for total in reduction.totals]] = totals
             if reduction.matrices is not None:
                 run_stage(batch, reduction.matrices, first)
+            if reduction.recursion is not None:
+                looping.append((batch, reduction.recursion, cut[index]))
             done[index] += 1
             for total in reduction.totals:
                 if total.over_all:
                     places[total.key].append((batch, first + total.column))
                     missing[total.key] -= 1
+        if looping:
+            run_recursions(looping, count)
         for key in waiting:
             if not missing[key]:
                 value = fsum(x for batch, column in places[key] for x in batch.hypers[:, column].tolist())
@@ -146,6 +153,6 @@ def compile_passes(passes: Sequence[Reduction]) -> None:
     if passes:
         _add_up.compiled  # noqa: B018
     for each in passes:
-        stage = (each.matrices.pair[0],) if each.matrices else ()
-        for kernel in (*(each.pair or ()), *stage):
+        stages = [stage.pair[0] for stage in (each.matrices, each.recursion) if stage is not None]
+        for kernel in (*(each.pair or ()), *stages):
             kernel.compiled  # noqa: B018

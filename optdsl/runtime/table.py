@@ -21,6 +21,8 @@ from optdsl.runtime.launch import Chunks
 from optdsl.runtime.layout import Kept, KernelPair, Reduction, Variant, Vector
 from optdsl.runtime.lines import buffers, compile_lines, update_lines
 from optdsl.runtime.numba_kernel import compiled, f32, f64, read_f32, read_f64, write_f32, write_f64
+from optdsl.runtime.past import Memory, compile_past, remember
+from optdsl.runtime.past_layout import Ring
 from optdsl.runtime.reduce import compile_passes, reduce_batches
 from optdsl.runtime.sharded_sums import Across, Ledger, Send
 
@@ -68,6 +70,7 @@ class Table:
     reductions: tuple[Reduction, ...] = ()
     vectors: tuple[Vector, ...] = ()
     kept: tuple[Kept, ...] = ()
+    rings: tuple[Ring, ...] = ()
     dims: NDArray[np.int64] | None = None
     views: dict[str, KernelPair] = field(default_factory=dict)
     ledger: Ledger | None = None
@@ -84,6 +87,8 @@ class Table:
         self._states = np.empty((count, scalars))
         self._count = np.zeros(1, np.int64)
         self._hypers: NDArray[np.float64] | None = None
+        self._lengths: set[tuple[int, ...]] = set()
+        self._past = Memory() if self.rings else None
         if not self.variant.reduced:
             self.dims = None
         if self.dims is not None:
@@ -105,6 +110,8 @@ class Table:
         compile_draws(self._drawn)
         if self.dims is not None:
             compile_lines(self.vectors)
+        if self.rings:
+            compile_past()
 
     def compile_view(self, name: str) -> None:
         for kernel in self.views[name]:
@@ -113,8 +120,18 @@ class Table:
     def gather(self, hypers: NDArray[np.float64], direction: NDArray[np.float64]) -> None:
         """Reads counters and scalar states, and makes this step's batch.
 
-        hypers (G, H) and direction (G,), both float64, by group.
+        hypers (G, H) and direction (G,), both float64, by group. Raises `ValueError` where they ask to
+        remember more, or less, than the states have been made for.
         """
+        lengths = {
+            tuple(ring.length(hypers[group]) for ring in self.rings) for group in set(self.groups.tolist())
+        }
+        if len(lengths) > 1 or self._lengths not in (set(), lengths):
+            raise ValueError(
+                "how much is remembered is chosen when the optimizer is made, for all parameters alike; "
+                "make a new one to change it"
+            )
+        self._lengths = lengths
         if self._hypers is None:
             self._hypers = np.empty((self.sizes.size, hypers.shape[1] + self.variant.extra_columns))
         rows = (self._rows, self._hypers, self._t, self._direction, self._states, self._count)
@@ -133,6 +150,7 @@ class Table:
             direction=self._direction[:n],
             scalar_states=self._states[:n],
             dims=self.dims,
+            memory=self._past,
         )
 
     def draw(self, threads: int) -> None:
@@ -147,8 +165,11 @@ class Table:
         if pair is self.pair and self.device_step is not None:
             self.device_step.prepared(self.batch)
             return
-        vectors, kept = (self.vectors, self.kept) if pair is self.pair else ((), ())
+        own = pair is self.pair
+        vectors, kept = (self.vectors, self.kept) if own else ((), ())
         update_lines(pair, vectors, self.batch, self.variant.scalar_count, threads, self.chunks, kept)
+        if own:
+            remember(self.batch, self.rings)
 
     def scatter(self) -> None:
         """Counters and scalar states go back to memory."""

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, overload
 import torch
 from torch import Tensor
 
-from optdsl.runtime.hypers import defaults_of, read_variant
+from optdsl.runtime.hypers import defaults_of, read_options, read_variant
 from optdsl.runtime.inputs import arrays, numbers, unread
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout, check_dimensions
 from optdsl.runtime.thread_pool import chosen_thread_count
@@ -239,10 +239,10 @@ class FusedOptimizer(torch.optim.Optimizer):
         self._made = ()
 
     def _check_state(self, states: Any, group: dict[str, Any], number: int) -> None:
-        variant = read_variant(self.layout, group)
+        hypers, variant, _ = read_options(self.layout, group)
         for position, p in enumerate(group["params"]):
             if p in states:
                 what = f"parameter {position} of group {number}"
                 own = local_states(states[p], p, what)
                 chosen = variant.of_rank(p.dim())
-                check_loaded_state(chosen, model_of(p, chosen), own, group, what)
+                check_loaded_state(chosen, model_of(p, chosen), own, group, hypers, what)

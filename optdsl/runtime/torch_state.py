@@ -144,7 +144,9 @@ def complete_state(
         if state.get(spec.key) is None:
             new[spec.key] = _initial(layout, spec, p, hypers)
         found = {**state, **new}[spec.key]
-        elements.append(check_state(found, p, spec.shape(tuple(p.shape)), f"state {spec.key} of {what}"))
+        elements.append(
+            check_state(found, p, spec.shape(tuple(p.shape), hypers), f"state {spec.key} of {what}")
+        )
     numbers: list[Tensor | None] = [None]
     if variant.keeps_step:
         if began and variant.uses_time and state.get(STEP) is None:
@@ -163,7 +165,12 @@ def complete_state(
 
 
 def check_loaded_state(
-    variant: Variant, p: Tensor, state: Mapping[str, Any], group: Mapping[str, Any], what: str
+    variant: Variant,
+    p: Tensor,
+    state: Mapping[str, Any],
+    group: Mapping[str, Any],
+    hypers: tuple[float, ...],
+    what: str,
 ) -> None:
     """Raises `ValueError` or `TypeError` for a state that is there in part, or is for another parameter.
 
@@ -180,7 +187,7 @@ def check_loaded_state(
         raise ValueError(f"the loaded state of {what} lacks {', '.join(missing)}; nothing was loaded")
     for spec in variant.states:
         if state.get(spec.key) is not None:
-            shape = spec.shape(tuple(p.shape))
+            shape = spec.shape(tuple(p.shape), hypers)
             check_state(state[spec.key], p, shape, f"the loaded state {spec.key} of {what}")
     for key in (STEP, *(spec.key for spec in variant.scalar_states)):
         if state.get(key) is not None:
@@ -204,7 +211,7 @@ def _initial(layout: Layout, spec: State, p: Tensor, hypers: tuple[float, ...]) 
         return p.detach().to(dtype, copy=True, memory_format=torch.preserve_format)
     value = _initial_value(layout, spec, hypers)
     if spec.per:
-        return torch.full(spec.shape(tuple(p.shape)), value, dtype=dtype, device=p.device)
+        return torch.full(spec.shape(tuple(p.shape), hypers), value, dtype=dtype, device=p.device)
     made = torch.zeros_like(p.detach(), dtype=dtype, memory_format=torch.preserve_format)
     if value != 0.0:
         as_real(made).fill_(value)  # of complex numbers both parts, as torch does

@@ -20,10 +20,7 @@ class Row:
 
 SPARSE = "updates only the rows that a sparse gradient has; gradients here are dense"
 PER_SAMPLE = "needs the gradient of each sample, and a step is given that of the batch"
-HISTORY = (
-    "needs the last m steps and differences of gradients, and two loops over them with products over all "
-    "parameters: states have no such axis; strong_wolfe, besides, a closure called until it is content"
-)
+ONE_STEP = "one step for each gradient, and no line search, which calls a closure until it is content"
 RANK = "keeps states of so many rows as the rank that is chosen: no state here has such a shape"
 NOT_A_RULE = "no update rule"
 
@@ -32,8 +29,9 @@ Table = Mapping[str, str | tuple[str, str]]
 
 TORCH: Table = {
     "ASGD": "asgd", "Adadelta": "adadelta", "Adafactor": "adafactor", "Adagrad": "adagrad", "Adam": "adam",
-    "AdamW": "adamw", "Adamax": "adamax", "LBFGS": ("", HISTORY), "Muon": "muon", "NAdam": "nadam",
-    "RAdam": "radam", "RMSprop": "rmsprop", "Rprop": "rprop", "SGD": "sgd", "SparseAdam": ("", SPARSE),
+    "AdamW": "adamw", "Adamax": "adamax", "LBFGS": ("lbfgs", ONE_STEP), "Muon": "muon",
+    "NAdam": "nadam", "RAdam": "radam", "RMSprop": "rmsprop", "Rprop": "rprop", "SGD": "sgd",
+    "SparseAdam": ("", SPARSE),
 }  # fmt: skip
 
 OPTAX: Table = {
@@ -41,7 +39,7 @@ OPTAX: Table = {
     "adafactor": ("adafactor", "torch's; optax's clips and factors otherwise, and may add momentum"),
     "adagrad": "adagrad", "adam": "adam", "adamax": "adamax", "adamaxw": "adamaxw", "adamw": "adamw",
     "adan": "adan", "amsgrad": "amsgrad", "fromage": "fromage", "lamb": "lamb", "lars": "lars",
-    "lbfgs": ("", HISTORY), "lion": "lion", "nadam": "nadam", "nadamw": "nadamw",
+    "lbfgs": ("lbfgs", ONE_STEP), "lion": "lion", "nadam": "nadam", "nadamw": "nadamw",
     "noisy_sgd": ("noisy_sgd", "other random numbers"), "novograd": "novograd",
     "optimistic_adam": "optimistic_adam", "optimistic_adam_v2": "optimistic_adam",
     "optimistic_gradient_descent": "optimistic_gradient_descent", "polyak_sgd": "polyak_sgd",
@@ -69,7 +67,7 @@ FOUNDING: Table = {
     "momentum": "momentum", "Nesterov's accelerated gradient": "nesterov", "AdaGrad": "adagrad",
     "AdaDelta": "adadelta", "RMSProp": "rmsprop", "Adam": "adam", "Adamax": "adamax", "Nadam": "nadam",
     "AMSGrad": "amsgrad", "AdaBound": "adabound", "AdamW": "adamw", "RAdam": "radam",
-    "Lookahead": "adam | lookahead", "LAMB": "lamb", "L-BFGS": ("", HISTORY),
+    "Lookahead": "adam | lookahead", "LAMB": "lamb", "L-BFGS": ("lbfgs", ONE_STEP),
     "Newton": ("", "of an objective: `.newton(point)`; a step of training is not given a Hessian"),
     "clipping by value": "clip_by_value(1) | sgd", "clipping by norm": "clip_by_norm(1) | sgd",
     "clipping by global norm": "clip_by_global_norm(1) | sgd", "L1 regularisation": "add_l1(1e-4) | sgd",

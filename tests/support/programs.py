@@ -14,6 +14,7 @@ from optdsl.backend import Program, Step
 from optdsl.diagnostics import Source
 from optdsl.files import library_names, read_library
 from optdsl.kernel.ir import Precision, Type
+from optdsl.language.history import lengths
 from optdsl.language.inputs import inputs_by_shape
 from optdsl.language.optimizer import Number, Optimizer, Ref, Role, Shape
 from optdsl.language.reductions import totals
@@ -122,7 +123,9 @@ def initial_data(optimizer: Optimizer, sizes: list[int], storage: Type, rows: in
         (state,) = (state for state in optimizer.states if state.name == name)
         like = theta
         rows, columns = dims_of(theta.size)
-        if state.shape is not Shape.ELEMENT:
+        if state.shape is Shape.PAST:
+            like = np.empty(lengths(optimizer)[name].of(hypers) * theta.size, theta.dtype)
+        elif state.shape is not Shape.ELEMENT:
             sides = {Shape.ROWS: rows, Shape.COLS: columns, Shape.LEFT: rows**2, Shape.RIGHT: columns**2}
             matrices = theta.size // max(rows * columns, 1)
             like = np.empty(matrices * sides[state.shape], theta.dtype)

@@ -10,7 +10,7 @@ everywhere. NOT done: rows, columns and matrices.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from optdsl.backend import Backend, FileWriter, Program, Step, UnsupportedKernelError
+from optdsl.backend import Backend, FileWriter, GpuWriter, Program, Step, UnsupportedKernelError
 from optdsl.kernel.ir import Kernel
 from optdsl.kernel.printer import print_kernel
 from optdsl.language.link import snake
@@ -41,6 +41,9 @@ class Llvm:
 
     def load(self, program: Program, phase: str = "update") -> Step:
         return chunked_step(program, phase, self.name, _compiled)
+
+    def ptx(self, program: Program) -> str:
+        return ptx(program)
 
     def files(self, programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
         return _files(programs, form, by)
@@ -135,3 +138,4 @@ def _compiled(kernel: Kernel) -> tuple[Any, Any]:
 
 BACKEND: Backend = Llvm()
 FILES: FileWriter = Llvm()
+GPU: GpuWriter = Llvm()

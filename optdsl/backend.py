@@ -172,7 +172,7 @@ def get_file_writer(name: str) -> FileWriter:
     return cast(FileWriter, backend)
 
 
-class GpuWriter(Protocol):
+class GpuWriter(Backend, Protocol):
     """A backend that has kernels for NVIDIA's GPUs."""
 
     def ptx(self, program: Program) -> str:
@@ -185,8 +185,7 @@ class GpuWriter(Protocol):
 
 def get_gpu_writer(name: str) -> GpuWriter:
     """Raises `UnknownBackendError` for a backend that has no kernels for GPUs."""
-    get_backend(name)
-    module = import_module(f"optdsl.backends.{name}")
-    if not hasattr(module, "ptx"):
+    backend = get_backend(name)
+    if not hasattr(backend, "ptx"):
         raise UnknownBackendError(f"the backend `{name}` has no kernels for GPUs")
-    return cast(GpuWriter, module)
+    return cast(GpuWriter, backend)

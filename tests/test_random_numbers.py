@@ -206,6 +206,11 @@ def test_parts_draw_apart_and_have_one_seed() -> None:
     assert optimizer.inputs == ("normal_draw0", "normal_draw1")
     seeded = driver.front(composition("add_l2(0.1) | noisy_sgd(seed = 5)"))[0]
     assert [hyper.default for hyper in seeded.hypers if hyper.name == "seed"] == [5]
+    for seeds in (("", "seed = 5"), ("seed = 5", "eta = 1"), ("seed = 5", "seed = 5")):
+        text = noise.replace("noise | noisy_sgd(eta", f"noise({seeds[0]}) | noisy_sgd({seeds[1]}, eta")
+        text = text.replace(", eta = 1, gamma = 0", "").replace("noise()", "noise")
+        told = driver.front(Source("both.opt", text))[0]
+        assert [hyper.default for hyper in told.hypers if hyper.name == "seed"] == [5]
 
 
 # --- what the numbers are like -------------------------------------------------------------------

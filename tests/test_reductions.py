@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -145,3 +146,27 @@ def test_lamb_in_plain_numpy() -> None:
             p, q = np.linalg.norm(theta[i]), np.linalg.norm(u)
             theta[i] = theta[i] - 0.01 * (p / q if p > 0 and q > 0 else 1.0) * u
             np.testing.assert_allclose(params[i], theta[i], rtol=1e-10, atol=1e-14)
+
+
+def test_numbers_of_tensors_without_elements_stay() -> None:
+    """The mean of no elements is NaN; Amos' two numbers would be, and be saved with a checkpoint."""
+    x, y = np.ones(3), np.zeros((0, 2))
+    make: Any = optdsl.numpy.load("amos")
+    opt = make([x, y])
+    p, q = torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.zeros(0, 2))
+    cls: Any = optdsl.torch.load("amos")
+    of_torch = cls([p, q])
+    tx = optdsl.optax.load("amos")()
+    params: Any = [jnp.ones(3), jnp.zeros((0, 2))]
+    state = tx.init(params)
+    for _ in range(2):
+        opt.step([np.ones(3), y])
+        p.grad, q.grad = torch.ones(3), torch.zeros(0, 2)
+        of_torch.step()
+        params, state = tx.step(params, state, params)
+    full, none = opt.state_dict()["state"]
+    assert none["step"] == full["step"] == 2
+    for key in ("exp_avg_sq", "decay"):
+        assert none[key] == 0.0 < full[key]
+        assert of_torch.state[q][key] == 0.0
+        assert state.numbers[key][1] == 0.0 < state.numbers[key][0]

@@ -163,3 +163,16 @@ class OnlyClaims(Problem):
     advice = (
         "write it into a transform or a wrapper above; a hyperparameter is given to a part: `adamw(lr = 0.1)`"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoSeeds(Problem):
+    """What is drawn is a function of the seed and of the call: the parts of a composition draw numbers of
+    their own from one seed, which users may set, `seed=0`.
+    """
+
+    code = "OD913"
+    title = "a composition has one seed, and this is another"
+    label = "{seed} here"
+    advice = "leave one of the two out: parts draw numbers of their own from the same seed"
+    seed: str

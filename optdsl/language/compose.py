@@ -19,7 +19,7 @@ that is wrong in the `Report`. Nothing is simplified: lines stay what they were,
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from optdsl.diagnostics import Report, Span
+from optdsl.diagnostics import Label, Report, Span
 from optdsl.diagnostics import catalogue_parts as problem
 from optdsl.diagnostics.catalogue import NotYet
 from optdsl.language import syntax
@@ -130,6 +130,7 @@ class _Composing:
         self.inherited: list[Inherited] = []
         self.draws: list[str] = []
         self.seed: Hyper | None = None  # one for all
+        self.seed_span: Span | None = None  # where it was said, other than by default
         self.scheduled: list[Assign] = []  # these come first: they need nothing but hypers and t
 
     def optimizer(self, header: str) -> Optimizer | None:
@@ -183,6 +184,18 @@ class _Composing:
         )
         refuse_mixed(whole, self.report, _head(self.stages[-1][0]))
         return whole
+
+    def _seeded(self, seed: Hyper, arguments: tuple[syntax.Argument, ...], *, told: bool) -> None:
+        """The seed of all parts is that of the one that says one."""
+        if not told and not seed.default:
+            self.seed = self.seed or seed
+            return
+        spans = [each.span for each in arguments if each.name == SEED] or [each.span for each in arguments]
+        span = spans[-1] if spans else self.composition.name_span
+        if self.seed is not None and self.seed_span is not None and self.seed.default != seed.default:
+            first = Label(self.seed_span, f"{self.seed.default} here")
+            self.report.add(problem.TwoSeeds(span=span, also=(first,), seed=str(seed.default)))
+        self.seed, self.seed_span = seed, span
 
     def _taken_twice(self, stage: syntax.Stage) -> None:
         what = "a second part that takes the gradient elsewhere"
@@ -249,8 +262,7 @@ class _Composing:
         values = {names.get(hyper, hyper) for hyper in given.schedules}
         for each in found.hypers:
             if each.name == SEED:
-                if self.seed is None or each.default:
-                    self.seed = each
+                self._seeded(each, arguments, told=SEED in given.numbers)
             elif each.name not in values:
                 self.hypers.append(each)
         self.flags += (flag for flag in found.flags if flag.rank is None or flag not in self.flags)

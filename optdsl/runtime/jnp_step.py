@@ -143,7 +143,10 @@ def stepped(leaves: Sequence[Leaf]) -> None:
             old = leaf.arrays[number]
             leaf.arrays[number] = jnp.broadcast_to(value, old.shape).astype(old.dtype)
         leaf.arrays = [x.reshape(shape) for x, shape in zip(leaf.arrays, own, strict=False)]
-        leaf.numbers = [jnp.asarray(x, old.dtype) for x, old in zip(numbers, leaf.numbers, strict=True)]
+        made = [jnp.asarray(x, old.dtype) for x, old in zip(numbers, leaf.numbers, strict=True)]
+        if not leaf.arrays[0].size:  # the mean of no elements is NaN: what would become it stays
+            made = [jnp.where(jnp.isnan(x), old, x) for x, old in zip(made, leaf.numbers, strict=True)]
+        leaf.numbers = made
 
 
 def _as_matrices(x: Any, *, by_channel: bool) -> Any:

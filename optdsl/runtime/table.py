@@ -7,6 +7,7 @@ loops, since a few hundred `.item()` calls would cost more than the step itself.
 Assumed: the addresses hold, and nothing overlaps. NOT done: any check of a tensor.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -172,9 +173,12 @@ class Table:
             remember(self.batch, self.rings)
 
     def scatter(self) -> None:
-        """Counters and scalar states go back to memory."""
+        """Counters and scalar states go back to memory.
+
+        The mean of no elements is NaN: a tensor without any keeps the number that would become it.
+        """
         batch = self.batch
-        _scatter(self.numbers_at, self.widths, batch.rows, batch.t, batch.scalar_states)
+        _scatter(self.numbers_at, self.widths, self.sizes, batch.rows, batch.t, batch.scalar_states)
         self.times[:] = 2.0
 
 
@@ -246,12 +250,14 @@ def _gather(  # type: ignore[no-untyped-def]
     count[0] = n
 
 
-@compiled(_U64_2D, _I64_2D, _I64_1D, _F64_1D, _F64_2D)
-def _scatter(numbers_at, widths, rows, t, states):  # type: ignore[no-untyped-def]
+@compiled(_U64_2D, _I64_2D, _I64_1D, _I64_1D, _F64_1D, _F64_2D)
+def _scatter(numbers_at, widths, sizes, rows, t, states):  # type: ignore[no-untyped-def]
     for tensor in range(rows.size):
         row = rows[tensor]
         for number in range(widths.shape[1]):
             value = t[row] if number == 0 else states[row, number - 1]
+            if sizes[tensor] == 0 and math.isnan(value):
+                continue
             if widths[tensor, number] == 4:
                 write_f32(numbers_at[tensor, number], 0, f32(value), 0)
             elif widths[tensor, number] == 8:

@@ -5,6 +5,10 @@ Those for trainers of others are run where these are installed: `pip install -e 
 
 import importlib.util
 import math
+import os
+import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -62,6 +66,21 @@ def test_other_peoples_loops(name: str) -> None:
     """Guessing is right for 10 % of the digits."""
     pytest.importorskip(name.partition("_")[0])
     assert example(name).main(steps=20) > 0.4
+
+
+@pytest.mark.integrations
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_models_of_keras(backend: str) -> None:
+    """In processes of their own: Keras takes its backend when it is imported."""
+    if importlib.util.find_spec("keras") is None:
+        pytest.skip("keras is not installed")
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    command = [sys.executable, str(EXAMPLES / "keras_model.py")]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+    assert run.returncode == 0, run.stderr
+    found = re.fullmatch(rf"{backend}: (0\.\d+) of the digits are read right\n", run.stdout)
+    assert found is not None, run.stdout
+    assert float(found[1]) > 0.85
 
 
 @pytest.mark.integrations

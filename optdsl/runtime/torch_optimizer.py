@@ -28,7 +28,7 @@ from optdsl.runtime.torch_load import keep_dtypes, kept
 from optdsl.runtime.torch_plan import Plan
 from optdsl.runtime.torch_query import at_query_point
 from optdsl.runtime.torch_scaling import loss_scale
-from optdsl.runtime.torch_shards import local_gradient, local_states, model_of
+from optdsl.runtime.torch_shards import any_sharded, local_gradient, local_states, model_of
 from optdsl.runtime.torch_state import carried_options, check_group, check_loaded_state, check_torch_options
 from optdsl.runtime.torch_team import Team
 from optdsl.runtime.torch_view import Saved, restore, show
@@ -165,7 +165,9 @@ class FusedOptimizer(torch.optim.Optimizer):
         scale: float,
     ) -> Plan:
         """The plan for this step, with everything looked at and nothing changed."""
-        gradients = [local_gradient(g, p) for g, p in zip(given, parameters, strict=True)]
+        gradients = given
+        if any_sharded(given, parameters):
+            gradients = [local_gradient(g, p) for g, p in zip(given, parameters, strict=True)]
         options = [check_group(self.layout, group) for group in self.param_groups]
         plan = self._plan
         if plan is None or not plan.holds(options, parameters, self.state, gradients):

@@ -62,6 +62,7 @@ class Plan:
         self._missing = missing
         self.variants = variants
         self.members = members
+        self._gathered = [member for member in members if member.model is not member.p]
         self.active = [member.p for member in members]
         self.parts: list[Part] = []
         self.versioned: tuple[Tensor, ...] = ()
@@ -346,8 +347,7 @@ class Plan:
         return x.data_ptr()
 
     def load_copies(self) -> None:
-        gathered = [member for member in self.members if member.model is not member.p]
-        for member in gathered:
+        for member in self._gathered:
             member.model.copy_(shards.gather(member.p, member.whole))
         for tensor, copy in self._copies:
             copy.copy_(tensor)
@@ -358,9 +358,8 @@ class Plan:
     def store_copies(self) -> None:
         for tensor, copy in self._copies:
             tensor.copy_(copy)
-        for member in self.members:
-            if member.model is not member.p:
-                member.p.copy_(shards.part_of(member.model, member.whole))
+        for member in self._gathered:
+            member.p.copy_(shards.part_of(member.model, member.whole))
 
     def facts(self) -> dict[str, float]:
         """What all processes that hold parts of the parameters have to see alike."""

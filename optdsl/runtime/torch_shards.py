@@ -10,8 +10,8 @@ NOT done: sums and agreements (`torch_team`).
 
 import math
 import sys
-from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Iterable, Mapping
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -26,6 +26,13 @@ def is_sharded(x: object) -> bool:
     """Whether it is a DTensor, also one that is whole everywhere. Imports nothing to find out."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)
+
+
+def any_sharded(*several: Iterable[object]) -> bool:
+    """Whether one of them is; by their types, of which there are few: hundreds are asked at every step."""
+    module = sys.modules.get("torch.distributed.tensor")
+    kinds = set(map(type, chain(*several)))
+    return module is not None and any(issubclass(kind, module.DTensor) for kind in kinds)
 
 
 def local(x: Any) -> Any:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from optdsl.runtime.batch import Batch
-from optdsl.runtime.torch_shards import is_sharded
+from optdsl.runtime.torch_shards import any_sharded, is_sharded
 
 
 class Prepared(Protocol):
@@ -51,9 +51,9 @@ class Team:
     @classmethod
     def of(cls, parameters: Sequence[Tensor]) -> "Team | None":
         """None where no parameter is sharded. Raises `TypeError` for meshes that nobody sees all of."""
-        meshes = dict.fromkeys(cast(Any, p).device_mesh for p in parameters if is_sharded(p))
-        if not meshes:
+        if not any_sharded(parameters):
             return None
+        meshes = dict.fromkeys(cast(Any, p).device_mesh for p in parameters if is_sharded(p))
         largest = max(meshes, key=lambda mesh: cast(int, mesh.size()))
         known = set(largest.mesh.flatten().tolist())
         for mesh in meshes:

@@ -29,6 +29,7 @@ needs_rust = pytest.mark.skipif(shutil.which("rustc") is None, reason="no Rust c
     ("name", "says"),
     [
         ("muon", "multiplied as a matrix"),
+        ("lbfgs", "remembered"),
         ("nesterov", "gradient is taken at another point"),
         ("schedule_free_sgd", "second view"),
         ("sgld", "random numbers"),

@@ -84,7 +84,7 @@ OPERATORS: Mapping[str, Callable[..., Lane]] = {
 def unsupported(kernel: Kernel) -> str | None:
     """Why a kernel cannot run on lanes, as the end of a sentence; None if it can."""
     if kernel.loop is not Loop.ELEMENTS:
-        return "what is reduced over rows or columns, multiplied as a matrix or remembered has no kernel there yet"
+        return "what is for rows or columns, multiplied as a matrix or remembered has no kernel there yet"
     for phase in kernel.phases:
         for stmt in phase.body:
             for node in nodes(stmt.value):

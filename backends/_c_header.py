@@ -26,7 +26,7 @@ def header(optimizer: Optimizer, how: str) -> str:
     guard = f"OPTDSL_{given.name.upper()}_H"
     doc = ["", *optimizer.doc.splitlines()]
     parts = (
-        [f"/* {optimizer.name}, compiled by optdsl {how}"],
+        [f"/* {optimizer.name}, compiled by optdsl {_comment(how)}"],
         [f" * {_comment(line)}".rstrip() for line in doc],
         [" */", f"#ifndef {guard}", f"#define {guard}", "", "#include <stdint.h>", ""],
         ["#ifdef __cplusplus", 'extern "C" {', "#endif", ""],

@@ -14,6 +14,7 @@ from optdsl import __version__
 from optdsl.backend import DEFAULT_BACKEND, available_backends, get_backend
 from optdsl.diagnostics import OptdslError
 from optdsl.driver import compile_files, compile_source, front, stages
+from optdsl.emit.text import printable
 from optdsl.files import STDIN, atomic_write, folder_for, resolve_target
 
 TEXTS = ("source", "ir")
@@ -41,10 +42,11 @@ def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -
     flags = chosen_flags(wanted.flags, [flag.name for flag in optimizer.flags])
     if flags and wanted.emit in TEXTS and wanted.backend is None:
         raise click.BadParameter("a module has all of them: give --target, too.", param_hint="'--flag'")
+    named = printable(source.name)  # a file may have any name, and this goes into comments
     backend = _backend(wanted.backend, wanted.emit)
     mode = _mode(wanted.mode, backend)
     if wanted.emit not in TEXTS:
-        by = f"{__version__} from {source.name}, mode {mode}"
+        by = f"{__version__} from {named}, mode {mode}"
         by += "".join(f", {name} = {str(value).lower()}" for name, value in flags.items())
         _write(
             compile_files(source, backend=backend, form=wanted.emit, mode=mode, flags=flags, by=by), wanted
@@ -58,7 +60,7 @@ def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -
         text = compile_source(source, framework=wanted.framework, mode=mode)
     if not text.startswith("#"):
         comment = ";" if text.startswith(";") else "#"
-        text = f"{comment} {optimizer.name}, compiled by optdsl {__version__} from {source.name}\n{text}"
+        text = f"{comment} {optimizer.name}, compiled by optdsl {__version__} from {named}\n{text}"
     if wanted.output is None or wanted.output == STDIN:
         click.echo(text, nl=not text.endswith("\n"))
         return

@@ -70,7 +70,8 @@ def adam_of_torch(steps: int) -> list[float]:
     return theta.tolist()
 
 
-PAGE = Path(__file__).parent.parent / "docs" / "libraries.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "libraries.md"
 
 
 def example() -> str:
@@ -232,6 +233,20 @@ def test_a_library_depends_on_nothing(tmp_path: Path) -> None:
         **{f"lamb_{kind}_{storage}": "T" for kind in ("init", "step") for storage in ("f32", "f64")},
     }
     assert "statically linked" in run("ldd", library)
+
+
+@pytest.mark.parametrize("form", ["o", "ll", "ptx"])
+def test_the_name_of_a_file_stays_in_comments(tmp_path: Path, form: str) -> None:
+    """Of which nobody can say that it has no line ends in it, or ends of comments."""
+    strange = tmp_path / "x*"
+    strange.mkdir()
+    source = strange / "a\n#error b.opt"
+    source.write_text(Path(ROOT, "specs", "gd.opt").read_text(encoding="utf-8"), encoding="utf-8")
+    made = compiled(tmp_path / "out", str(source), "--emit", form)
+    for path in made.iterdir():
+        text = path.read_bytes()
+        assert b"\n#error" not in text
+        assert path.suffix != ".h" or text.count(b"*/") == text.count(b"/*")
 
 
 @needs_cc

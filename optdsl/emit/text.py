@@ -30,7 +30,7 @@ from optdsl.runtime.layout import FIRST_GRADIENT, OPTAX_INPUTS
 def header_comment(optimizer: Optimizer, framework: str, mode: str) -> str:
     """What this file is, how to make it again, and the spec's own lines."""
     source = optimizer.source
-    name = _printable(source.name) if source else f"{optimizer.name.lower()}.opt"
+    name = printable(source.name) if source else f"{optimizer.name.lower()}.opt"
     precision = {
         "accurate": "accurate (computes in float64, stores in the parameter's type)",
         "fast": "fast (computes and stores in the parameter's type)",
@@ -43,12 +43,12 @@ def header_comment(optimizer: Optimizer, framework: str, mode: str) -> str:
         "",
         f"precision: {precision}",
         "",
-        *(f"  {_printable(line)}".rstrip() for line in (source.text.rstrip().split("\n") if source else ())),
+        *(f"  {printable(line)}".rstrip() for line in (source.text.rstrip().split("\n") if source else ())),
     ]
     return "\n".join(f"# {line}".rstrip() for line in lines)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text.expandtabs(4))
 
 
@@ -349,7 +349,7 @@ def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[
         ]
     text += _calls(optimizer, base)
     text += ["", "Raises ValueError for a value outside of its domain, before anything changes."]
-    escaped = [_printable(line).replace("\\", "\\\\").replace('"""', "'''") for line in text]
+    escaped = [printable(line).replace("\\", "\\\\").replace('"""', "'''") for line in text]
     return [f'    """{escaped[0]}', *(f"    {line}".rstrip() for line in escaped[1:]), '    """']
 
 

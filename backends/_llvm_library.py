@@ -6,8 +6,8 @@
 and the same for double; `_c_header` says what they take. They check everything before they write anything,
 allocate nothing, keep nothing, and call nothing, so that the library depends on nothing. Each phase is there
 once for each level of the processor, which is asked what it can when a function is first called; all levels
-give the same bits in the modes `strict` and `fma`. NOT done: specs that are not for a library
-(`not_for_a_library` says why).
+give the same bits in the modes `strict` and `fma`.
+NOT done: specs that are not for a library (`not_for_a_library` says why).
 """
 
 from collections.abc import Sequence

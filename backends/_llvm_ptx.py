@@ -8,8 +8,8 @@
 All are addresses in the device's memory, but `rows` and `tensors`, which are 64-bit numbers. Arrays are those
 of `_llvm_cpu`, but for `scalars`, which are in the compute type (conditions 0 or 1); `first` (T + 1) i64 says
 where the chunks of a tensor begin. What a pass has summed goes to its columns of `hypers`. Vectors of 16
-bytes are read and written where all buffers of a chunk allow it. NOT done: sums over all tensors, which are
-the host's; more than MOST_SUMS in a pass, rows, columns and matrices.
+bytes are read and written where all buffers of a chunk allow it.
+NOT done: sums over all tensors, which are the host's; more than MOST_SUMS in a pass; rows, columns, matrices.
 """
 
 from collections.abc import Callable

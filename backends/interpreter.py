@@ -3,7 +3,8 @@
 
 Where `reference` says what a spec means, this says what a kernel of it computes when every operation is
 rounded once, to nearest, in the order of the kernel. Slow and plain on purpose; sums are folded as
-everywhere. NOT done: rows, columns and matrices.
+everywhere.
+NOT done: rows, columns and matrices.
 """
 
 import ctypes

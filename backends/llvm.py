@@ -4,7 +4,8 @@
 without Numba's compiler, and runs it as `numba_cpu` runs its own: the same chunks, threads and sums. Modes:
 `strict` rounds every operation; `fma` (float32) does not round a product before something is added to it.
 Both give the bits that the backend `interpreter` computes, whatever the processor. `accurate` and `fast` as
-everywhere. NOT done: rows, columns and matrices.
+everywhere.
+NOT done: rows, columns and matrices.
 """
 
 from collections.abc import Iterable, Sequence

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from optdsl.backend import Program, Step, UnsupportedKernelError
-from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import Kernel
 from optdsl.runtime.batch import Batch
 
@@ -44,7 +43,7 @@ def chunked_step(
         )
         for kernel in program.reductions
     ]
-    update = kernel_of(program, phase)
+    update = program.kernel(phase)
     chosen = pair(update)
 
     def step(batch: Batch) -> None:
@@ -53,10 +52,3 @@ def chunked_step(
         update_lines(chosen, [], batch, len(update.scalars))
 
     return step
-
-
-def kernel_of(program: Program, phase: str) -> Kernel:
-    for kernel in program.kernels:
-        if kernel.name == phase:
-            return kernel
-    raise InternalError(f"{program.optimizer.name} has no {phase} kernel")

@@ -18,11 +18,11 @@ from optdsl.kernel.ir import DIRECTION, TIME, Kernel, Total, Type
 from optdsl.kernel.walk import used_buffers
 from optdsl.portable.lanes import Lane, Sort
 from optdsl.portable.llvm_text import Function, Module
+from optdsl.runtime.batch import BLOCK
 
 from ._kernel_lanes import run_phase, run_prologue
 from ._llvm_machine import BYTES, ELEMENT, LlvmMachine, Space
 
-BLOCK = 1024  # as `runtime.numba_kernel`: elements that are summed as one
 LANES = {Type.F32: 16, Type.F64: 8}  # of the compute type: 512 bits, which LLVM halves where it must
 
 
@@ -101,17 +101,8 @@ def _chunk(kernel: Kernel, function: Function, chunk: str, target: Target) -> No
         return write(f"load i64, ptr {at}, align 8", name)
 
     tensor, start, size, row = (column(*each) for each in enumerate(("tensor", "start", "size", "row")))
-    pointers = {}
-    for number, buffer in used_buffers(kernel):
-        columns = f"[{len(kernel.buffers)} x i64]"
-        at = write(f"getelementptr inbounds {columns}, ptr %addresses, i64 {tensor}, i64 {number}")
-        address = write(f"load i64, ptr {at}, align 8")
-        base = write(f"inttoptr i64 {address} to ptr")
-        element = ELEMENT[buffer.type]
-        pointers[buffer.name] = write(
-            f"getelementptr inbounds {element}, ptr {base}, i64 {start}", f"{buffer.name}.at"
-        )
-    scalars = read_scalars(kernel, function, "ptr", "%scalars", row)
+    pointers = buffer_pointers(kernel, function, "ptr", tensor, start)
+    scalars = read_scalars(kernel, function, "ptr", row, Type.F64)
     numbers = {buffer.name: number for number, buffer in enumerate(kernel.buffers)}
 
     def machine(lanes: int) -> LlvmMachine:
@@ -181,20 +172,39 @@ def _summing(
     function.loop("0", size, str(BLOCK), block, "block")
 
 
-def read_scalars(kernel: Kernel, function: Function, pointer: str, array: str, row: str) -> dict[str, str]:
-    """The step scalars of a row in the compute type, and conditions: each with its type in front."""
+def buffer_pointers(
+    kernel: Kernel, function: Function, pointer: str, tensor: str, start: str
+) -> dict[str, str]:
+    """Where the elements from `start` on of each buffer are that the kernel uses, of one tensor."""
+    write, pointers = function.value, {}
+    for number, buffer in used_buffers(kernel):
+        columns = f"[{len(kernel.buffers)} x i64]"
+        at = write(f"getelementptr inbounds {columns}, {pointer} %addresses, i64 {tensor}, i64 {number}")
+        address = write(f"load i64, {pointer} {at}, align 8")
+        base = write(f"inttoptr i64 {address} to {pointer}")
+        place = f"getelementptr inbounds {ELEMENT[buffer.type]}, {pointer} {base}, i64 {start}"
+        pointers[buffer.name] = write(place, f"{buffer.name}.at")
+    return pointers
+
+
+def read_scalars(kernel: Kernel, function: Function, pointer: str, row: str, kept: Type) -> dict[str, str]:
+    """The step scalars of a row in the compute type, and conditions, each with its type in front.
+
+    kept: what they are handed over as.
+    """
     conditions = {let.name for let in kernel.prologue if let.value.type is Type.BOOL}
     write, scalars = function.value, {}
+    element, compute = ELEMENT[kept], ELEMENT[kernel.precision.compute]
     for number, name in enumerate(kernel.scalars):
-        columns = f"[{len(kernel.scalars)} x double]"
-        at = write(f"getelementptr inbounds {columns}, {pointer} {array}, i64 {row}, i64 {number}")
-        value = write(f"load double, {pointer} {at}, align 8", name)
+        columns = f"[{len(kernel.scalars)} x {element}]"
+        at = write(f"getelementptr inbounds {columns}, {pointer} %scalars, i64 {row}, i64 {number}")
+        value = write(f"load {element}, {pointer} {at}, align {BYTES[kept]}", name)
         if name in conditions:
-            scalars[name] = f"i1 {write(f'fcmp une double {value}, 0.0')}"
-        elif kernel.precision.compute is Type.F32:
-            scalars[name] = f"float {write(f'fptrunc double {value} to float')}"
+            scalars[name] = f"i1 {write(f'fcmp une {element} {value}, 0.0')}"
+        elif element != compute:
+            scalars[name] = f"{compute} {write(f'fptrunc {element} {value} to {compute}')}"
         else:
-            scalars[name] = f"double {value}"
+            scalars[name] = f"{element} {value}"
     return scalars
 
 

@@ -21,10 +21,11 @@ from optdsl.language.optimizer import Hyper, Number, Optimizer, Ref, Role, Shape
 from optdsl.portable.functions import INF, two_sum
 from optdsl.portable.lanes import Lane, Sort
 from optdsl.portable.llvm_text import Function, LlvmMaker, Module, float_text
+from optdsl.runtime.batch import BLOCK
 from optdsl.runtime.launch import CHUNK
 
 from ._kernel_lanes import unsupported
-from ._llvm_cpu import BLOCK, write_phase, write_prologue
+from ._llvm_cpu import write_phase, write_prologue
 from ._llvm_levels import levels, write_level
 from ._llvm_machine import BYTES, ELEMENT
 

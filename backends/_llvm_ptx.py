@@ -15,13 +15,13 @@ NOT done: sums over all tensors, which are the host's; more than MOST_SUMS in a 
 from collections.abc import Callable
 
 from optdsl.backend import Program
-from optdsl.kernel.ir import Access, Kernel, Total, Type
-from optdsl.kernel.walk import used_buffers
+from optdsl.kernel.ir import Access, Kernel, Total
 from optdsl.portable.llvm_text import Function, Module
+from optdsl.runtime.batch import BLOCK
 
 from ._kernel_lanes import run_phase
-from ._llvm_cpu import BLOCK, write_prologue_row
-from ._llvm_machine import BYTES, ELEMENT, LlvmMachine, Space
+from ._llvm_cpu import buffer_pointers, read_scalars, write_prologue_row
+from ._llvm_machine import BYTES, LlvmMachine, Space
 
 THREADS = 256
 MOST_SUMS = 6  # of 8 KiB each, in the 48 KiB that a block of threads shares
@@ -82,17 +82,9 @@ def write_gpu_phase(module: Module, kernel: Kernel, name: str) -> None:
         return write(f"load i64, {GLOBAL} {at}, align 8", wanted)
 
     tensor, start, size, row = (column(*each) for each in enumerate(("tensor", "start", "size", "row")))
-    pointers, addresses = {}, []
-    for number, buffer in used_buffers(kernel):
-        columns = f"[{len(kernel.buffers)} x i64]"
-        at = write(f"getelementptr inbounds {columns}, {GLOBAL} %addresses, i64 {tensor}, i64 {number}")
-        address = write(f"load i64, {GLOBAL} {at}, align 8")
-        base = write(f"inttoptr i64 {address} to {GLOBAL}")
-        element = ELEMENT[buffer.type]
-        place = write(f"getelementptr inbounds {element}, {GLOBAL} {base}, i64 {start}", f"{buffer.name}.at")
-        pointers[buffer.name] = place
-        addresses.append(write(f"ptrtoint {GLOBAL} {place} to i64"))
-    scalars = _scalars(kernel, function, row)
+    pointers = buffer_pointers(kernel, function, GLOBAL, tensor, start)
+    addresses = [write(f"ptrtoint {GLOBAL} {place} to i64") for place in pointers.values()]
+    scalars = read_scalars(kernel, function, GLOBAL, row, kernel.precision.compute)
     numbers = {buffer.name: number for number, buffer in enumerate(kernel.buffers)}
     constant = frozenset(each.name for each in kernel.buffers if each.access is Access.READ)
     sums = _sums(kernel)
@@ -211,20 +203,6 @@ def _summing(
 
 def _barrier(function: Function) -> None:
     function.call("void @llvm.nvvm.barrier.cta.sync.aligned.all(i32)", "i32 0")
-
-
-def _scalars(kernel: Kernel, function: Function, row: str) -> dict[str, str]:
-    conditions = {let.name for let in kernel.prologue if let.value.type is Type.BOOL}
-    write, element = function.value, ELEMENT[kernel.precision.compute]
-    size, scalars = BYTES[kernel.precision.compute], {}
-    for number, name in enumerate(kernel.scalars):
-        columns = f"[{len(kernel.scalars)} x {element}]"
-        at = write(f"getelementptr inbounds {columns}, {GLOBAL} %scalars, i64 {row}, i64 {number}")
-        value = write(f"load {element}, {GLOBAL} {at}, align {size}", name)
-        scalars[name] = f"{element} {value}"
-        if name in conditions:
-            scalars[name] = f"i1 {write(f'fcmp une {element} {value}, 0.0')}"
-    return scalars
 
 
 def write_totals(module: Module, program: Program, kernel: Kernel, name: str) -> None:

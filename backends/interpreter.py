@@ -18,11 +18,11 @@ from optdsl.kernel.ir import DIRECTION, TIME, Buffer, Kernel, Type
 from optdsl.kernel.printer import print_kernel
 from optdsl.portable.functions import FUNCTIONS, fma_by_double
 from optdsl.portable.lanes import Lane, NumpyMaker, Sort
+from optdsl.runtime.batch import BLOCK
 
-from ._chunked_step import checked, chunked_step, kernel_of
+from ._chunked_step import checked, chunked_step
 from ._kernel_lanes import run_phase, run_prologue
 
-BLOCK = 1024  # elements that are summed as one
 _MAKERS = {Type.F32: NumpyMaker(32), Type.F64: NumpyMaker(64)}
 _CTYPES = {Type.F32: ctypes.c_float, Type.F64: ctypes.c_double}
 
@@ -130,7 +130,7 @@ class Interpreter:
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         """The kernel itself."""
-        return print_kernel(kernel_of(program, phase))
+        return print_kernel(program.kernel(phase))
 
     def load(self, program: Program, phase: str = "update") -> Step:
         return chunked_step(program, phase, self.name, _interpreted)

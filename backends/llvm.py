@@ -18,7 +18,7 @@ from optdsl.language.link import snake
 from optdsl.portable.llvm_text import ATTRIBUTES, Module
 
 from ._c_header import header
-from ._chunked_step import checked, chunked_step, kernel_of
+from ._chunked_step import checked, chunked_step
 from ._llvm_cpu import Target, write_phase, write_prologue
 from ._llvm_levels import attribute_groups
 from ._llvm_library import interface, not_for_a_library, write_library
@@ -35,7 +35,7 @@ class Llvm:
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         if phase == "query" and program.query is not None:
             program = program.query
-        kernel = kernel_of(program, phase)
+        kernel = program.kernel(phase)
         text = module_text(kernel, Target())
         above = "".join(f"; {line}".rstrip() + "\n" for line in print_kernel(kernel).splitlines())
         return f"{above}\n{text}" if comments else text

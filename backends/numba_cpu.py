@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from optdsl.backend import Backend, KernelWriter, Program, Step
-from optdsl.diagnostics import InternalError, Source
+from optdsl.diagnostics import Source
 from optdsl.emit.loading import load_generated
 from optdsl.kernel.ir import Kernel, Loop
 from optdsl.kernel.stage_facts import kept_by_stages, per_tensor, recursion, rings, wholes
@@ -55,7 +55,7 @@ class NumbaCpu:
     imports = IMPORTS + MATRIX_IMPORTS + PAST_IMPORTS
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
-        kernel = _kernel(program, phase)
+        kernel = program.kernel(phase)
         source = program.optimizer.source if comments else None
         return "\n\n\n".join(self.functions(kernel, "prepare", phase, source)) + "\n"
 
@@ -75,7 +75,7 @@ class NumbaCpu:
             program = program.query
         module = self._module(program, phase)
         prepare, update = module.prepare, getattr(module, phase)
-        count = len(_kernel(program, phase).scalars)
+        count = len(program.kernel(phase).scalars)
         passes = []
         for place, kernel in enumerate(program.reductions):
             pair = None if kernel.is_empty else self._functions(program, kernel)
@@ -149,13 +149,6 @@ def count_vector_instructions(assembly: str) -> Vectorisation:
     registers = {"xmm": 128, "ymm": 256, "zmm": 512}
     widest = max((bits for name, bits in registers.items() if f"%{name}" in assembly), default=0)
     return Vectorisation(kinds.count("p"), kinds.count("s"), widest)
-
-
-def _kernel(program: Program, phase: str) -> Kernel:
-    for kernel in program.kernels:
-        if kernel.name == phase:
-            return kernel
-    raise InternalError(f"{program.optimizer.name} has no {phase} kernel")
 
 
 BACKEND: Backend = NumbaCpu()

@@ -12,7 +12,7 @@ from importlib import import_module
 from itertools import zip_longest
 from typing import Protocol, cast
 
-from optdsl.diagnostics import Source
+from optdsl.diagnostics import InternalError, Source
 from optdsl.kernel import ir
 from optdsl.kernel.ir import Kernel
 from optdsl.language.optimizer import Optimizer
@@ -59,6 +59,13 @@ class Program:
                     yield numbers[stmt.name] if stmt.name in numbers else next(summed)
                 elif isinstance(stmt, ir.Store):
                     yield numbers[stmt.buffer]
+
+    def kernel(self, name: str) -> Kernel:
+        """The one of that name, among all of them."""
+        for kernel in self.kernels:
+            if kernel.name == name:
+                return kernel
+        raise InternalError(f"{self.optimizer.name} has no {name} kernel")
 
     def stage(self, number: int) -> Kernel | None:
         """What is done with whole matrices behind the pass of that number."""

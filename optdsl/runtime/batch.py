@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MAX_BUFFERS = 32
 """Buffers are numbered below this: those of a kernel from 0, what it sums from the other end."""
 MAX_SUMS = 8  # in one pass
+BLOCK = 1024  # elements that are summed as one, a power of 2: their summands stay in the fastest cache
 
 
 @dataclass

@@ -21,11 +21,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, register_jitable
 
+from optdsl.runtime.batch import BLOCK as BLOCK  # kernels read it here
 from optdsl.runtime.batch import MAX_BUFFERS, MAX_SUMS
 from optdsl.runtime.kernel_cache import KernelCache
 from optdsl.runtime.scalar_math import maximum
-
-BLOCK = 1024  # elements that are summed as one, a power of 2: their summands stay in the fastest cache
 
 _ADDRESSES = types.Array(types.uint64, 2, "C")
 _CHUNKS = types.Array(types.int64, 2, "C")

@@ -14,12 +14,12 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from optdsl.runtime.batch import MAX_SUMS, Batch
+from optdsl.runtime.batch import BLOCK, MAX_SUMS, Batch
 from optdsl.runtime.launch import Chunks, go_through, prepared
 from optdsl.runtime.layout import COUNTS, LINE_COUNTS, Reduction
 from optdsl.runtime.lines import ColumnSums
 from optdsl.runtime.matrices import run_stage
-from optdsl.runtime.numba_kernel import BLOCK, compiled
+from optdsl.runtime.numba_kernel import compiled
 from optdsl.runtime.past import run_recursions
 from optdsl.runtime.past_layout import Recursion
 from optdsl.runtime.sharded_sums import Across

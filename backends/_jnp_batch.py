@@ -16,7 +16,7 @@ from optdsl.kernel.ir import Kernel, Type
 from optdsl.kernel.stage_facts import kept_by_stages
 from optdsl.language.optimizer import Shape
 from optdsl.runtime.batch import Batch
-from optdsl.runtime.jnp_step import Functions, JaxKernel, JaxReduction, JaxVariant, Leaf, stepped, viewed
+from optdsl.runtime.jax.jnp_step import Functions, JaxKernel, JaxReduction, JaxVariant, Leaf, stepped, viewed
 from optdsl.runtime.layout import Total
 
 

@@ -13,9 +13,9 @@ from optdsl.kernel.stage_facts import loaded
 from optdsl.kernel.walk import nodes
 from optdsl.language.matrices import loop_parts_of
 
-IMPORTS = """from optdsl.runtime.jnp_matrices import chosen, dot_of, eigenvectors, identity, inverse_root
-from optdsl.runtime.jnp_matrices import mean_of, norm_of, orthonormal, polar, repeated, spectral_norm, sum_of
-from optdsl.runtime.jnp_matrices import transpose
+IMPORTS = """from optdsl.runtime.jax.jnp_matrices import chosen, dot_of, eigenvectors, identity, inverse_root
+from optdsl.runtime.jax.jnp_matrices import mean_of, norm_of, orthonormal, polar, repeated, spectral_norm
+from optdsl.runtime.jax.jnp_matrices import sum_of, transpose
 """
 WHOLE = {name: f"{name}_of" for name in ("norm", "dot", "sum", "mean")}
 """Reductions of a spec, of a whole tensor at once."""

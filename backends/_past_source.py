@@ -1,6 +1,6 @@
 """A stage of loops over what is remembered to the text of a Python function, on coefficients of vectors.
 
-Assumes a verified kernel with `Loop.PAST`. `name(past, scalars)` takes a `runtime.past_math.Past`, which
+Assumes a verified kernel with `Loop.PAST`. `name(past, scalars)` takes a `runtime.past.math.Past`, which
 knows the products of all vectors, and the prologue's scalars, a column of numbers for each; it gives the
 coefficients of the vectors that the stage makes, in its order. Comments, when asked for, are the spec's.
 """
@@ -11,8 +11,8 @@ from optdsl.kernel.stage_facts import vectors_of
 
 from ._matrix_source import commented, local_name, printed
 
-IMPORTS = """from optdsl.runtime.past_math import past_dot, past_dot_all, past_given, past_norm, past_norm_all
-from optdsl.runtime.past_math import past_rounds, past_state
+IMPORTS = """from optdsl.runtime.past.math import past_dot, past_dot_all, past_given, past_norm, past_norm_all
+from optdsl.runtime.past.math import past_rounds, past_state
 """
 
 _INDENT = "    "

@@ -33,10 +33,10 @@ from optdsl.runtime.batch import Batch
 from ._jnp_stage import IMPORTS as STAGE_IMPORTS
 from ._jnp_stage import WHOLE, stage_body
 
-IMPORTS = """from optdsl.runtime.jnp_math import both, cbrt, cos, either, exp, floor, log, maximum, minimum
-from optdsl.runtime.jnp_math import modulo, neither, one_less_power, power, sigmoid, sign, sin, sqrt, tanh
-from optdsl.runtime.jnp_math import largest_of_columns, largest_of_rows, total, total_of_columns
-from optdsl.runtime.jnp_math import total_of_rows, where
+IMPORTS = """from optdsl.runtime.jax.jnp_math import both, cbrt, cos, either, exp, floor, log, maximum
+from optdsl.runtime.jax.jnp_math import minimum, modulo, neither, one_less_power, power, sigmoid, sign, sin
+from optdsl.runtime.jax.jnp_math import largest_of_columns, largest_of_rows, sqrt, tanh, total
+from optdsl.runtime.jax.jnp_math import total_of_columns, total_of_rows, where
 """
 SPELLED = {"and": "both({}, {})", "or": "either({}, {})", "not": "neither({})"}
 """Operators that JAX writes in another way than Python; all of them calls."""

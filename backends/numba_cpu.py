@@ -25,7 +25,7 @@ from ._python_source import phase_source, prologue_source
 
 if TYPE_CHECKING:
     from optdsl.runtime.layout import Matrices
-    from optdsl.runtime.past_layout import Recursion, Ring
+    from optdsl.runtime.past.layout import Recursion, Ring
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class NumbaCpu:
     def load(self, program: Program, phase: str = "update") -> Step:
         from optdsl.runtime.layout import Column, Kept, Reduction, Total, Vector
         from optdsl.runtime.lines import update_lines
-        from optdsl.runtime.past import remember
+        from optdsl.runtime.past.loops import remember
         from optdsl.runtime.reduce import reduce_batches
 
         if phase == "query" and program.query is not None:
@@ -116,7 +116,7 @@ class NumbaCpu:
         return Matrices(pair, len(kernel.scalars), reads, writes, tuple(totals))
 
     def _recursion(self, program: Program, place: int) -> "Recursion | None":
-        from optdsl.runtime.past_layout import Recursion
+        from optdsl.runtime.past.layout import Recursion
 
         kernel = program.stage(place)
         if kernel is None or kernel.loop is not Loop.PAST:
@@ -127,7 +127,7 @@ class NumbaCpu:
         return Recursion(kernel.name, pair, len(kernel.scalars), *facts)
 
     def _rings(self, program: Program) -> "tuple[Ring, ...]":
-        from optdsl.runtime.past_layout import Length, Ring
+        from optdsl.runtime.past.layout import Length, Ring
 
         return tuple(Ring(new, state, width, Length(*kept)) for new, state, width, kept in rings(program))
 

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 import optdsl.torch
-from optdsl.runtime.cuda_driver import CudaError, driver
+from optdsl.runtime.cuda.driver import CudaError, driver
 
 Step = Callable[[], object]
 

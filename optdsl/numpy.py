@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any
 
 from optdsl.library import library_classes, load_class
-from optdsl.runtime.numpy_optimizer import ArrayOptimizer
+from optdsl.runtime.numpy.optimizer import ArrayOptimizer
 
 __all__ = ["ArrayOptimizer", "load"]
 

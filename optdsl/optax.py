@@ -37,7 +37,7 @@ def load(target: str | PathLike[str], *, backend: str = "jnp") -> Callable[..., 
     if (reason := _why_not()) is not None:
         warnings.warn(f"no compiled kernels in JAX: {reason}; XLA's own code runs", RuntimeWarning, 2)
         return make
-    from optdsl.runtime.jax_kernels import with_kernels
+    from optdsl.runtime.jax.kernels import with_kernels
 
     kernels: Any = load_class(target, "numpy", "accurate")
     return with_kernels(make, kernels.layout, kernels.__module__)
@@ -46,7 +46,7 @@ def load(target: str | PathLike[str], *, backend: str = "jnp") -> Callable[..., 
 def _why_not() -> str | None:
     """Why kernels cannot be called; None if they can."""
     try:
-        from optdsl.runtime.xla_call import why_not
+        from optdsl.runtime.jax.xla_call import why_not
     except ImportError as error:
         return f"{error}"
     return why_not()

@@ -11,7 +11,7 @@ from os import PathLike
 from typing import Any
 
 from optdsl.library import library_classes, load_class
-from optdsl.runtime.torch_optimizer import FusedOptimizer
+from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 __all__ = ["FusedOptimizer", "load"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from optdsl.runtime import cuda_driver
+from optdsl.runtime.cuda import driver as cuda_driver
 
 PLACES = (os.environ.get("CUDA_HOME", "/usr/local/cuda"), "/usr/local/cuda", "/opt/cuda", "/usr")
 HEADERS = [path for place in PLACES if (path := Path(place, "include", "cuda.h")).exists()]

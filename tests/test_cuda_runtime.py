@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optdsl.runtime import cuda_driver, cuda_kernel
-from optdsl.runtime.cuda_driver import CudaError, Device, Driver
-from optdsl.runtime.cuda_kernel import DeviceCode, DeviceKernel, DeviceTables
+from optdsl.runtime.cuda import driver as cuda_driver
+from optdsl.runtime.cuda import kernel as cuda_kernel
+from optdsl.runtime.cuda.driver import CudaError, Device, Driver
+from optdsl.runtime.cuda.kernel import DeviceCode, DeviceKernel, DeviceTables
 from tests.ptx import samples
 from tests.ptx.fake_driver import FakeDriver
 from tests.ptx.memory import Trap
@@ -115,7 +116,7 @@ def test_streams_take_turns(fake: FakeDriver) -> None:
 
 def test_streams_that_do_not_wait_are_caught(fake: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake driver sees what the test above is for."""
-    monkeypatch.setattr("optdsl.runtime.cuda_memory.Turn.begin", lambda self, stream: None)
+    monkeypatch.setattr("optdsl.runtime.cuda.memory.Turn.begin", lambda self, stream: None)
     with pytest.raises(AssertionError):
         test_streams_take_turns(fake)
 
@@ -251,8 +252,8 @@ def test_a_library_that_is_no_driver_is_refused() -> None:
 @pytest.mark.parametrize("library", ["/nowhere/libcuda.so.1", __file__])
 def test_a_driver_that_cannot_be_loaded_breaks_nothing_else(library: str) -> None:
     program = (
-        "import optdsl, optdsl.runtime.cuda_kernel\n"
-        "from optdsl.runtime.cuda_driver import CudaError, driver\n"
+        "import optdsl, optdsl.runtime.cuda.kernel\n"
+        "from optdsl.runtime.cuda.driver import CudaError, driver\n"
         "for _ in range(2):\n"
         "    try: driver()\n"
         "    except CudaError as error: print(error)\n"

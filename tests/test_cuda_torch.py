@@ -19,8 +19,8 @@ from torch import Tensor
 import optdsl.torch
 from benchmarks import gpu
 from optdsl.files import library_names
-from optdsl.runtime import cuda_driver, cuda_kernel
-from optdsl.runtime.cuda_driver import CudaError
+from optdsl.runtime.cuda import driver, kernel
+from optdsl.runtime.cuda.driver import CudaError
 from tests.ptx import fake_torch
 from tests.ptx.fake_driver import FakeDriver
 from tests.ptx.fake_torch import FakeGpus
@@ -36,17 +36,17 @@ WITHOUT = "adafactor adamp came lbfgs nd_adam noisy_sgd sgld shampoo sm3 soap mu
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeGpus]:
     """Two fake GPUs."""
-    driver = FakeDriver(devices=2, size=1 << 23)
-    monkeypatch.setattr(cuda_driver, "_open", lambda: driver)
+    fake = FakeDriver(devices=2, size=1 << 23)
+    monkeypatch.setattr(driver, "_open", lambda: fake)
     _forget()
-    yield fake_torch.install(driver, monkeypatch)
+    yield fake_torch.install(fake, monkeypatch)
     _forget()
 
 
 def _forget() -> None:
-    cuda_driver.driver.cache_clear()
-    cuda_driver.device.cache_clear()
-    cuda_kernel._modules.clear()
+    driver.driver.cache_clear()
+    driver.device.cache_clear()
+    kernel._modules.clear()
 
 
 class Pair:
@@ -326,7 +326,7 @@ def test_no_driver_is_said_in_words(gpus: FakeGpus, monkeypatch: pytest.MonkeyPa
     def absent() -> Any:
         raise CudaError("parameters on a GPU need NVIDIA's driver")
 
-    monkeypatch.setattr(cuda_driver, "_open", absent)
+    monkeypatch.setattr(driver, "_open", absent)
     pair = Pair(gpus, "adamw")
     pair.gradients()
     with pytest.raises(CudaError, match="need NVIDIA's driver"):

@@ -16,7 +16,7 @@ from optdsl import driver
 from optdsl.files import resolve_target
 from optdsl.language.inputs import asked_for
 from optdsl.language.optimizer import Shape
-from optdsl.runtime import xla_call
+from optdsl.runtime.jax import xla_call
 from optdsl.runtime.layout import OPTAX_INPUTS
 from tests.test_optax_transformations import COMPOSED, names
 
@@ -208,7 +208,7 @@ def test_an_error_inside_is_the_computations(monkeypatch: pytest.MonkeyPatch) ->
 def test_without_kernels_there_is_one_warning(
     monkeypatch: pytest.MonkeyPatch, what: str, value: Any, reason: str
 ) -> None:
-    monkeypatch.setattr(f"optdsl.runtime.xla_call.{what}", value)
+    monkeypatch.setattr(f"optdsl.runtime.jax.xla_call.{what}", value)
     xla_call.why_not.cache_clear()
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")

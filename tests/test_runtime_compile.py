@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from optdsl.runtime.torch_graph import step_op
+from optdsl.runtime.torch.graph import step_op
 from optdsl.torch import load
 from tests.conformance.subjects import Subject, gradients, same
 

@@ -12,7 +12,7 @@ from optdsl.backend import DEFAULT_GPU_BACKEND, Program, get_gpu_writer
 from optdsl.emit.module import kernels_by_name
 from optdsl.kernel.ir import Total, Type
 from optdsl.language.optimizer import Optimizer
-from optdsl.runtime.cuda_kernel import DeviceCode
+from optdsl.runtime.cuda.kernel import DeviceCode
 
 
 def device_code(

@@ -31,8 +31,8 @@ from optdsl.language.specialise import flag_settings, specialise
 
 MAX_FLAGS = 4
 BASES = {
-    "torch": ("optdsl.runtime.torch_optimizer", "FusedOptimizer"),
-    "numpy": ("optdsl.runtime.numpy_optimizer", "ArrayOptimizer"),
+    "torch": ("optdsl.runtime.torch.optimizer", "FusedOptimizer"),
+    "numpy": ("optdsl.runtime.numpy.optimizer", "ArrayOptimizer"),
 }
 LAYOUT_NAMES = (
     "Column Draw Flag Hyper Input Kept Layout Matrices Reduction State THETA_0 Total Variant Vector View "
@@ -81,7 +81,7 @@ def emit_module(
         "import math\nfrom typing import Any\n",
         _needed(functions.writer.imports, re.sub(r"(?m)^ *#.*$", "", body))
         + _import("optdsl.runtime.layout", LAYOUT_NAMES, table)
-        + _import("optdsl.runtime.past_layout", PAST_NAMES, table)
+        + _import("optdsl.runtime.past.layout", PAST_NAMES, table)
         + f"from {home} import {base}\n",
     ]
     head = "\n".join(part for part in parts if part)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from optdsl.runtime.past import Memory
+    from optdsl.runtime.past.loops import Memory
 
 MAX_BUFFERS = 32
 """Buffers are numbered below this: those of a kernel from 0, what it sums from the other end."""

@@ -17,7 +17,7 @@ from optdsl.runtime.numba_kernel import Kernel
 from optdsl.runtime.thread_pool import Range, run_ranges, thread_count
 
 if TYPE_CHECKING:
-    from optdsl.runtime.cuda_kernel import DeviceKernel
+    from optdsl.runtime.cuda.kernel import DeviceKernel
 
 # Small enough to share work evenly between threads, large enough that a chunk's set-up is lost in it.
 CHUNK = 16384

@@ -1,6 +1,6 @@
 """What a generated module says about its optimizer: names, domains, states, and which kernels to run.
 
-Plain frozen data, written out by the compiler and read by `torch_optimizer` and `numpy_optimizer`.
+Plain frozen data, written out by the compiler and read by `torch.optimizer` and `numpy.optimizer`.
 Nothing is checked here: the compiler has done that.
 """
 
@@ -10,10 +10,10 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from optdsl.runtime.past_layout import Length, Recursion, Ring
+from optdsl.runtime.past.layout import Length, Recursion, Ring
 
 if TYPE_CHECKING:
-    from optdsl.runtime.cuda_kernel import DeviceCode, DeviceKernel
+    from optdsl.runtime.cuda.kernel import DeviceCode, DeviceKernel
     from optdsl.runtime.numba_kernel import Kernel
 
 THETA_0 = "theta[0]"

@@ -20,8 +20,8 @@ from optdsl.runtime.layout import COUNTS, LINE_COUNTS, Reduction
 from optdsl.runtime.lines import ColumnSums
 from optdsl.runtime.matrices import run_stage
 from optdsl.runtime.numba_kernel import compiled
-from optdsl.runtime.past import run_recursions
-from optdsl.runtime.past_layout import Recursion
+from optdsl.runtime.past.layout import Recursion
+from optdsl.runtime.past.loops import run_recursions
 from optdsl.runtime.sharded_sums import Across
 from optdsl.runtime.thread_pool import run_ranges, thread_count
 

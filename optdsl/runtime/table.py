@@ -22,13 +22,13 @@ from optdsl.runtime.launch import Chunks
 from optdsl.runtime.layout import Kept, KernelPair, Reduction, Variant, Vector
 from optdsl.runtime.lines import buffers, compile_lines, update_lines
 from optdsl.runtime.numba_kernel import compiled, f32, f64, read_f32, read_f64, write_f32, write_f64
-from optdsl.runtime.past import Memory, compile_past, remember
-from optdsl.runtime.past_layout import Ring
+from optdsl.runtime.past.layout import Ring
+from optdsl.runtime.past.loops import Memory, compile_past, remember
 from optdsl.runtime.reduce import compile_passes, reduce_batches
 from optdsl.runtime.sharded_sums import Across, Ledger, Send
 
 if TYPE_CHECKING:
-    from optdsl.runtime.cuda_step import DeviceStep
+    from optdsl.runtime.cuda.step import DeviceStep
 
 _U64_2D = types.Array(types.uint64, 2, "C")
 _I64_1D = types.Array(types.int64, 1, "C")

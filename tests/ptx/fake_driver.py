@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from optdsl.runtime.cuda_driver import SIGNATURES
+from optdsl.runtime.cuda.driver import SIGNATURES
 
 from .arithmetic import dtype_of
 from .machine import launch

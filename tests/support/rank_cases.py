@@ -10,7 +10,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from optdsl.runtime.torch_shards import local
+from optdsl.runtime.torch.shards import local
 from tests.support.rank_tools import (
     F32,
     F64,

@@ -8,7 +8,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import Shard
 
-from optdsl.runtime.torch_shards import local
+from optdsl.runtime.torch.shards import local
 from tests.support.rank_tools import F32, Context, case, load, model, refused, spread, steps, tensors, train
 
 

@@ -17,9 +17,9 @@ from optdsl.runtime.numba_kernel import (
     write_f32,
     write_f64,
 )
-from optdsl.runtime.numpy_optimizer import ArrayOptimizer
+from optdsl.runtime.numpy.optimizer import ArrayOptimizer
 from optdsl.runtime.scalar_math import maximum, power
-from optdsl.runtime.torch_optimizer import FusedOptimizer
+from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 
 @prologue

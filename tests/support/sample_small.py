@@ -21,9 +21,9 @@ from optdsl.runtime.numba_kernel import (
     write_f32,
     write_f64,
 )
-from optdsl.runtime.numpy_optimizer import ArrayOptimizer
+from optdsl.runtime.numpy.optimizer import ArrayOptimizer
 from optdsl.runtime.scalar_math import power
-from optdsl.runtime.torch_optimizer import FusedOptimizer
+from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 LR = Hyper("lr", 1e-3, 0.0, math.inf, True, False, option="lr")
 MOMENTUM = Hyper("mu", 0.9, 0.0, math.inf, True, False, option="momentum")

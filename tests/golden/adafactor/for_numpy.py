@@ -59,7 +59,7 @@ from optdsl.runtime.numba_kernel import matrix_reduction
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.scalar_math import maximum, minimum, power
 from optdsl.runtime.layout import Column, Hyper, Layout, Reduction, State, Total, Variant, Vector
-from optdsl.runtime.numpy_optimizer import ArrayOptimizer
+from optdsl.runtime.numpy.optimizer import ArrayOptimizer
 
 
 @prologue

@@ -45,7 +45,7 @@ from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, 
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.scalar_math import maximum, power
 from optdsl.runtime.layout import Flag, Hyper, Layout, State, Variant
-from optdsl.runtime.torch_optimizer import FusedOptimizer
+from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 
 @prologue

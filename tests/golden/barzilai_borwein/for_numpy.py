@@ -39,7 +39,7 @@ from optdsl.runtime.numba_kernel import reduction
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.scalar_math import where
 from optdsl.runtime.layout import Flag, Hyper, Layout, Reduction, State, THETA_0, Total, Variant
-from optdsl.runtime.numpy_optimizer import ArrayOptimizer
+from optdsl.runtime.numpy.optimizer import ArrayOptimizer
 
 
 @prologue

@@ -42,7 +42,7 @@ from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, 
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.scalar_math import maximum, minimum
 from optdsl.runtime.layout import Hyper, Layout, State, Variant
-from optdsl.runtime.numpy_optimizer import ArrayOptimizer
+from optdsl.runtime.numpy.optimizer import ArrayOptimizer
 
 
 @prologue

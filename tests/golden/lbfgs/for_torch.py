@@ -53,11 +53,11 @@ from optdsl.runtime.numba_kernel import block_sum0, block_sum1, block_sum2
 from optdsl.runtime.numba_kernel import matrix_reduction
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.scalar_math import maximum, where
-from optdsl.runtime.past_math import past_dot_all, past_given
-from optdsl.runtime.past_math import past_rounds, past_state
+from optdsl.runtime.past.math import past_dot_all, past_given
+from optdsl.runtime.past.math import past_rounds, past_state
 from optdsl.runtime.layout import Flag, Hyper, Layout, Reduction, State, THETA_0, Total, Variant
-from optdsl.runtime.past_layout import Length, Recursion, Ring
-from optdsl.runtime.torch_optimizer import FusedOptimizer
+from optdsl.runtime.past.layout import Length, Recursion, Ring
+from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 
 @prologue

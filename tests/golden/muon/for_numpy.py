@@ -58,7 +58,7 @@ from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.scalar_math import maximum, power
 from optdsl.runtime.matrix_math import rounds, transpose
 from optdsl.runtime.layout import Flag, Hyper, Layout, Matrices, Reduction, State, Total, Variant, Whole
-from optdsl.runtime.numpy_optimizer import ArrayOptimizer
+from optdsl.runtime.numpy.optimizer import ArrayOptimizer
 
 
 @prologue

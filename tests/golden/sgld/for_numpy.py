@@ -24,7 +24,7 @@ from typing import Any
 from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, prologue
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.layout import Draw, Hyper, Input, Layout, Variant
-from optdsl.runtime.numpy_optimizer import ArrayOptimizer
+from optdsl.runtime.numpy.optimizer import ArrayOptimizer
 
 
 @prologue

@@ -54,7 +54,7 @@ from optdsl.runtime.scalar_math import modulo
 from optdsl.runtime.matrix_math import identity, inverse_root
 from optdsl.runtime.matrix_math import transpose
 from optdsl.runtime.layout import Hyper, Kept, Layout, Matrices, Reduction, State, Variant, Whole
-from optdsl.runtime.numpy_optimizer import ArrayOptimizer
+from optdsl.runtime.numpy.optimizer import ArrayOptimizer
 
 
 @prologue

@@ -54,7 +54,7 @@ from optdsl.runtime.scalar_math import modulo
 from optdsl.runtime.matrix_math import identity, inverse_root
 from optdsl.runtime.matrix_math import transpose
 from optdsl.runtime.layout import Hyper, Kept, Layout, Matrices, Reduction, State, Variant, Whole
-from optdsl.runtime.torch_optimizer import FusedOptimizer
+from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 
 @prologue

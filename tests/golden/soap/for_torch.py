@@ -65,7 +65,7 @@ from optdsl.runtime.scalar_math import modulo, power, where
 from optdsl.runtime.matrix_math import eigenvectors
 from optdsl.runtime.matrix_math import orthonormal, transpose
 from optdsl.runtime.layout import Hyper, Kept, Layout, Matrices, Reduction, State, Variant, Whole
-from optdsl.runtime.torch_optimizer import FusedOptimizer
+from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 
 @prologue

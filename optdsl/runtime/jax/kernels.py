@@ -24,11 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from optdsl.runtime.jnp_step import Leaf
+from optdsl.runtime.jax.jnp_step import Leaf
+from optdsl.runtime.jax.xla_call import TARGET, register
 from optdsl.runtime.layout import Layout, Variant, dims
 from optdsl.runtime.table import Table, reduce_tables
 from optdsl.runtime.thread_pool import thread_count
-from optdsl.runtime.xla_call import TARGET, register
 
 Array = NDArray[Any]
 

@@ -19,12 +19,12 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor
 
-from optdsl.runtime.torch_plan import Plan
-from optdsl.runtime.torch_shards import is_sharded
-from optdsl.runtime.torch_state import check_group
+from optdsl.runtime.torch.plan import Plan
+from optdsl.runtime.torch.shards import is_sharded
+from optdsl.runtime.torch.state import check_group
 
 if TYPE_CHECKING:
-    from optdsl.runtime.torch_optimizer import FusedOptimizer
+    from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 _OPTIMIZERS: "WeakValueDictionary[int, FusedOptimizer]" = WeakValueDictionary()
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optdsl.runtime.cuda_driver import CudaError, Device
+from optdsl.runtime.cuda.driver import CudaError, Device
 
 PIECES = 4  # copies that may be on their way
 _LEAST = 256  # bytes

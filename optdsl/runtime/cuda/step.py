@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from optdsl.runtime.batch import Batch
-from optdsl.runtime.cuda_driver import NO_CAPTURE, refusal
-from optdsl.runtime.cuda_kernel import THREADS, DeviceCode, DeviceTables, Launch, loaded
-from optdsl.runtime.cuda_memory import Mirror, Room
+from optdsl.runtime.cuda.driver import NO_CAPTURE, refusal
+from optdsl.runtime.cuda.kernel import THREADS, DeviceCode, DeviceTables, Launch, loaded
+from optdsl.runtime.cuda.memory import Mirror, Room
 from optdsl.runtime.launch import Chunks
 
 

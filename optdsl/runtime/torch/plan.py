@@ -8,7 +8,7 @@ is rounded to the parameter's dtype at the end of each step. Complex numbers are
 `Plan.build` is slow and checks everything; `Plan.holds` is what makes a step over hundreds of small
 tensors fast: it asks each tensor for its address, and parameters and gradients for their sizes and
 strides, in a few C-level loops.
-NOT done: the order of a step, closures and hooks (`torch_optimizer`).
+NOT done: the order of a step, closures and hooks (`optimizer`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optdsl.runtime import torch_shards as shards
 from optdsl.runtime.hypers import Options
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout, Variant, dims
 from optdsl.runtime.memory import Written
 from optdsl.runtime.sharded_sums import Ledger, Send
 from optdsl.runtime.table import Table, reduce_tables
-from optdsl.runtime.torch_checks import (
+from optdsl.runtime.torch import shards
+from optdsl.runtime.torch.checks import (
     COMPUTED_IN,
     as_real,
     check_gradient,
@@ -35,11 +35,11 @@ from optdsl.runtime.torch_checks import (
     memory_of,
     words,
 )
-from optdsl.runtime.torch_cuda import move_to_device
-from optdsl.runtime.torch_layouts import Layouts
-from optdsl.runtime.torch_members import Member, Part, memories, state_tensors
-from optdsl.runtime.torch_state import STEP, complete_state
-from optdsl.runtime.torch_team import facts
+from optdsl.runtime.torch.cuda import move_to_device
+from optdsl.runtime.torch.layouts import Layouts
+from optdsl.runtime.torch.members import Member, Part, memories, state_tensors
+from optdsl.runtime.torch.state import STEP, complete_state
+from optdsl.runtime.torch.team import facts
 
 Groups = Sequence[dict[str, Any]]
 _pointer, _negative, _conjugated = Tensor.data_ptr, Tensor.is_neg, Tensor.is_conj

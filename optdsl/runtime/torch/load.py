@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from optdsl.runtime.layout import Layout
-from optdsl.runtime.torch_checks import COMPUTED_IN, kept_in
-from optdsl.runtime.torch_state import STEP, number_keys
+from optdsl.runtime.torch.checks import COMPUTED_IN, kept_in
+from optdsl.runtime.torch.state import STEP, number_keys
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ part of one process overflows for all.
 
 from typing import Any
 
-from optdsl.runtime.torch_team import Team
+from optdsl.runtime.torch.team import Team
 
 
 def loss_scale(optimizer: Any) -> float | None:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from optdsl.runtime.inputs import unknown_numbers
-from optdsl.runtime.torch_plan import Plan
-from optdsl.runtime.torch_state import check_group
+from optdsl.runtime.torch.plan import Plan
+from optdsl.runtime.torch.state import check_group
 
 if TYPE_CHECKING:
-    from optdsl.runtime.torch_optimizer import FusedOptimizer
+    from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 Saved = list[tuple[Tensor, Tensor]]
 

@@ -17,11 +17,11 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from optdsl.runtime.array_plan import ArrayPlan, check_gradients, check_parameters, unfold
-from optdsl.runtime.array_state import copy_states, read_file, write_file
 from optdsl.runtime.hypers import Options, defaults_of, read_options
 from optdsl.runtime.inputs import arrays, numbers, unknown_numbers, unread
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout, check_dimensions
+from optdsl.runtime.numpy.plan import ArrayPlan, check_gradients, check_parameters, unfold
+from optdsl.runtime.numpy.state import copy_states, read_file, write_file
 from optdsl.runtime.views import known_view, refuse_while_shown
 
 Array = NDArray[Any]

@@ -1,6 +1,6 @@
 """Tables of tensors that are on a GPU: the kernels of the CPU are replaced by those that a GPU runs.
 
-In: a table as `torch_plan` has made it, and the layout, which says what code there is. Out: the same table,
+In: a table as `torch.plan` has made it, and the layout, which says what code there is. Out: the same table,
 whose kernels are launches on torch's current stream; step counters and scalar states stay on the host. Raises
 `TypeError` for rules that have no kernels there, and `CudaError` where there is no GPU to be had.
 NOT done: rows, columns and matrices, random numbers, parameters of which other processes hold parts.
@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import torch
 
-from optdsl.runtime.cuda_driver import device as device_of
-from optdsl.runtime.cuda_kernel import DeviceCode, DeviceKernel, DeviceTables
-from optdsl.runtime.cuda_step import DeviceStep
+from optdsl.runtime.cuda.driver import device as device_of
+from optdsl.runtime.cuda.kernel import DeviceCode, DeviceKernel, DeviceTables
+from optdsl.runtime.cuda.step import DeviceStep
 from optdsl.runtime.layout import KernelPair, Layout
 from optdsl.runtime.table import Table
 

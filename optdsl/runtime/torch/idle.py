@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from optdsl.runtime.torch_callers import only_state_is_wanted
-from optdsl.runtime.torch_plan import Plan
-from optdsl.runtime.torch_shards import local, local_gradient
-from optdsl.runtime.torch_state import check_group
+from optdsl.runtime.torch.callers import only_state_is_wanted
+from optdsl.runtime.torch.plan import Plan
+from optdsl.runtime.torch.shards import local, local_gradient
+from optdsl.runtime.torch.state import check_group
 
 if TYPE_CHECKING:
-    from optdsl.runtime.torch_optimizer import FusedOptimizer
+    from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 Made = Sequence[tuple[Tensor, int]]
 """Tensors of a state, and their versions: whoever writes to one moves its version on."""

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from optdsl.runtime.hypers import chosen
-from optdsl.runtime.jnp_step import JaxVariant, Leaf, drawn, stepped, viewed
+from optdsl.runtime.jax.jnp_step import JaxVariant, Leaf, drawn, stepped, viewed
 from optdsl.runtime.layout import (
     FIRST_GRADIENT,
     OPTAX_INPUTS,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from optdsl.runtime.batch import Batch
-from optdsl.runtime.torch_shards import any_sharded, is_sharded
+from optdsl.runtime.torch.shards import any_sharded, is_sharded
 
 
 class Prepared(Protocol):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from optdsl.runtime.hypers import Options, read_options
 from optdsl.runtime.layout import THETA_0, Layout, State, Variant
-from optdsl.runtime.torch_checks import DTYPES, as_real, check_state, kept_in
+from optdsl.runtime.torch.checks import DTYPES, as_real, check_state, kept_in
 
 STEP = "step"
 

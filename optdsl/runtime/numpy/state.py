@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optdsl.runtime.array_plan import STEP, Structure
 from optdsl.runtime.atomic import atomic_file
 from optdsl.runtime.hypers import read_options
 from optdsl.runtime.layout import Layout
+from optdsl.runtime.numpy.plan import STEP, Structure
 
 Array = NDArray[Any]
 FORMAT = 1

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optdsl.runtime.cuda_driver import NO_CAPTURE, CudaError, Device, refusal
-from optdsl.runtime.cuda_memory import Download, Mirror, Turn
+from optdsl.runtime.cuda.driver import NO_CAPTURE, CudaError, Device, refusal
+from optdsl.runtime.cuda.memory import Download, Mirror, Turn
 
 THREADS = 256
 

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from optdsl.runtime.inputs import unknown_numbers
 from optdsl.runtime.layout import FIRST_GRADIENT
-from optdsl.runtime.torch_checks import check_gradient, check_parameter, words
-from optdsl.runtime.torch_plan import Plan
-from optdsl.runtime.torch_shards import local, local_gradient
-from optdsl.runtime.torch_state import check_group
-from optdsl.runtime.torch_team import Team
+from optdsl.runtime.torch.checks import check_gradient, check_parameter, words
+from optdsl.runtime.torch.plan import Plan
+from optdsl.runtime.torch.shards import local, local_gradient
+from optdsl.runtime.torch.state import check_group
+from optdsl.runtime.torch.team import Team
 
 if TYPE_CHECKING:
-    from optdsl.runtime.torch_optimizer import FusedOptimizer
+    from optdsl.runtime.torch.optimizer import FusedOptimizer
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from optdsl.runtime.numba_kernel import (
     write_f32,
     write_f64,
 )
-from optdsl.runtime.past_layout import Recursion, Ring
-from optdsl.runtime.past_math import Past
+from optdsl.runtime.past.layout import Recursion, Ring
+from optdsl.runtime.past.math import Past
 from optdsl.runtime.thread_pool import run_ranges
 
 Array = NDArray[np.float64]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from optdsl.runtime.layout import THETA_0, Variant
 from optdsl.runtime.sharded_sums import Share
-from optdsl.runtime.torch_checks import COMPUTED_IN
+from optdsl.runtime.torch.checks import COMPUTED_IN
 
 
 def is_sharded(x: object) -> bool:

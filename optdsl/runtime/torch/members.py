@@ -1,6 +1,6 @@
 """What a plan is made of: parameters that take part in a step, and tables of those that are alike.
 
-Plain data; who makes it (`torch_plan`) has checked it.
+Plain data; who makes it (`torch.plan`) has checked it.
 """
 
 from dataclasses import dataclass, field
@@ -14,8 +14,8 @@ from optdsl.runtime.layout import Variant
 from optdsl.runtime.memory import Memory
 from optdsl.runtime.sharded_sums import Share
 from optdsl.runtime.table import Table
-from optdsl.runtime.torch_checks import memory_of
-from optdsl.runtime.torch_state import ParameterState
+from optdsl.runtime.torch.checks import memory_of
+from optdsl.runtime.torch.state import ParameterState
 
 
 @dataclass

@@ -21,17 +21,17 @@ from optdsl.runtime.hypers import defaults_of, read_options, read_variant
 from optdsl.runtime.inputs import arrays, numbers, unread
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout, check_dimensions
 from optdsl.runtime.thread_pool import chosen_thread_count
-from optdsl.runtime.torch_callers import refuse_some_of_all
-from optdsl.runtime.torch_graph import InGraph, traced_step
-from optdsl.runtime.torch_idle import Made, forget, is_idle, make_state
-from optdsl.runtime.torch_load import keep_dtypes, kept
-from optdsl.runtime.torch_plan import Plan
-from optdsl.runtime.torch_query import at_query_point
-from optdsl.runtime.torch_scaling import loss_scale
-from optdsl.runtime.torch_shards import any_sharded, local_gradient, local_states, model_of
-from optdsl.runtime.torch_state import carried_options, check_group, check_loaded_state, check_torch_options
-from optdsl.runtime.torch_team import Team
-from optdsl.runtime.torch_view import Saved, restore, show
+from optdsl.runtime.torch.callers import refuse_some_of_all
+from optdsl.runtime.torch.graph import InGraph, traced_step
+from optdsl.runtime.torch.idle import Made, forget, is_idle, make_state
+from optdsl.runtime.torch.load import keep_dtypes, kept
+from optdsl.runtime.torch.plan import Plan
+from optdsl.runtime.torch.query import at_query_point
+from optdsl.runtime.torch.scaling import loss_scale
+from optdsl.runtime.torch.shards import any_sharded, local_gradient, local_states, model_of
+from optdsl.runtime.torch.state import carried_options, check_group, check_loaded_state, check_torch_options
+from optdsl.runtime.torch.team import Team
+from optdsl.runtime.torch.view import Saved, restore, show
 from optdsl.runtime.views import known_view, refuse_while_shown
 
 Closure = Callable[[], Any]

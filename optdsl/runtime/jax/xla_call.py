@@ -20,8 +20,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from optdsl.runtime.jax.xla_gate import error_arguments, gate
 from optdsl.runtime.numba_kernel import compiled, read_u64
-from optdsl.runtime.xla_gate import error_arguments, gate
 
 TARGET = "optdsl"
 KNOWN = ((0, 3),)

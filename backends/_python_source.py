@@ -32,6 +32,17 @@ from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS
 from optdsl.language.optimizer import Shape
 from optdsl.runtime.batch import MAX_BUFFERS
 
+from ._stored_source import (
+    address_lines,
+    by_blocks,
+    coded,
+    in_blocks,
+    key_lines,
+    loaded,
+    scale_lines,
+    stored_lines,
+)
+
 _INDENT = "    "
 _VECTORS = {
     "exp": "vector_exp",
@@ -92,14 +103,13 @@ def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str
     """
     (phase,) = kernel.phases
     precision = kernel.precision
-    storage = str(precision.storage)
     sums = any(isinstance(stmt, Total) for stmt in phase.body)
     matrix = kernel.loop is Loop.MATRIX
     arguments = "addresses, chunks, first, last, scalars" + (", scratch, partials" if sums else "")
     arguments += ", columns" if sums and matrix else ""
     decorator = ("matrix_reduction" if matrix else "reduction") if sums else "kernel"
     does = "only reads: computes" if sums else "in place: computes"
-    to = "sums in f64" if sums else f"stores {storage}"
+    to = "sums in f64" if sums else f"stores {precision.storage}"
     if any(kernel.buffer(name).stage for name in kernel.written):
         does, to = "only reads: computes", "sums and lays out in f64" if sums else "lays out in f64"
     head = [
@@ -114,16 +124,15 @@ def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str
                           *_by_rows(kernel, source)])  # fmt: skip
     head += [
         f"{_INDENT * 2}tensor, start, size, row = chunks[chunk]",
-        f"{_INDENT * 2}offset = {storage}_bytes(start)",
-        *(
-            f"{_INDENT * 2}{buffer.name}_at = addresses[tensor, {column}] + "
-            + ("offset" if buffer.type is precision.storage else f"{buffer.type}_bytes(start)")
-            for column, buffer in used_buffers(kernel)
-        ),
+        *(f"{_INDENT * 2}{line}" for line in address_lines(kernel)),
         *(f"{_INDENT * 2}{line}" for line in _scalars(kernel)),
+        *(f"{_INDENT * 2}{line}" for line in key_lines(kernel)),
     ]
     body = [line for stmt in phase.body for line in _phase_lines(stmt, kernel, source)]
-    return "\n".join([*head, *(_summing(phase, body) if sums else _plain(body))])
+    if sums:
+        return "\n".join([*head, *_summing(phase, body, scale_lines(kernel))])
+    blocks = in_blocks(kernel, body) if by_blocks(kernel) else _plain(body)
+    return "\n".join([*head, *blocks])
 
 
 _MATRIX_CHUNK = "tensor, start, size, row, height, width, first_column"
@@ -211,13 +220,15 @@ def _plain(body: list[str]) -> list[str]:
     return [f"{_INDENT * 2}for i in range(size):", *(f"{_INDENT * 3}{line}" for line in body)]
 
 
-def _summing(phase: Phase, body: list[str]) -> list[str]:
+def _summing(phase: Phase, body: list[str], scales: list[str]) -> list[str]:
     """Blocks of elements whose summands are folded in halves: fast, and the same sum on every machine."""
     count = sum(isinstance(stmt, Total) for stmt in phase.body)
+    length = "CODED" if scales else "BLOCK"
     return [
         *(f"{_INDENT * 2}partials[chunk, {column}] = 0.0" for column in range(count)),
-        f"{_INDENT * 2}for block in range(0, size, BLOCK):",
-        f"{_INDENT * 3}count = min(BLOCK, size - block)",
+        f"{_INDENT * 2}for block in range(0, size, {length}):",
+        f"{_INDENT * 3}count = min({length}, size - block)",
+        *(f"{_INDENT * 3}{line}" for line in scales),
         f"{_INDENT * 3}for j in range(count):",
         f"{_INDENT * 4}i = block + j",
         *(f"{_INDENT * 4}{line}" for line in body),
@@ -264,6 +275,11 @@ def _phase_lines(stmt: Stmt, kernel: Kernel, source: Source | None) -> list[str]
         return [f"write_f64({_scratch(column)}, j, {value}, {_SCRATCH - column})"]
     column = _column(kernel, stmt.buffer)
     type_ = kernel.buffer(stmt.buffer).type
+    if coded(type_):
+        assert isinstance(stmt.value, Cast)
+        value = _print(stmt.value.operand, kernel, place)[0]
+        value = value if kernel.precision.compute is Type.F32 else f"f32({value})"
+        return stored_lines(kernel, stmt.buffer, stmt.value, value)
     return [f"write_{type_}({stmt.buffer}_at, i, {_print(stmt.value, kernel, place)[0]}, {column})"]
 
 
@@ -298,7 +314,11 @@ def _print(expr: Expr, kernel: Kernel, place: _Place) -> tuple[str, int]:
         case Load(buffer=buffer, type=type_):
             of_row = kernel.loop is Loop.MATRIX and kernel.buffer(buffer).shape is Shape.ROWS
             index = "0" if of_row else "i"
+            if coded(type_):
+                return loaded(kernel, kernel.buffer(buffer)), ATOM
             return f"read_{type_}({buffer}_at, {index}, {_column(kernel, buffer)})", ATOM
+        case Cast(operand=Load(type=given) as load, type=Type.F32) if coded(given):
+            return _print(load, kernel, place)
         case Cast(operand=operand, type=type_):
             return f"{type_}({_print(operand, kernel, place)[0]})", ATOM
         case Op(name=name, args=args, type=type_) if name in _VECTORS and place.of_elements:

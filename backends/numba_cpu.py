@@ -22,6 +22,7 @@ from ._matrix_source import matrix_source
 from ._past_source import IMPORTS as PAST_IMPORTS
 from ._past_source import past_source
 from ._python_source import phase_source, prologue_source
+from ._stored_source import IMPORTS as STORED_IMPORTS
 
 if TYPE_CHECKING:
     from optdsl.runtime.layout import Matrices
@@ -52,7 +53,7 @@ from optdsl.runtime.scalar_math import cbrt, floor, maximum, minimum, modulo, po
 class NumbaCpu:
     name = "numba_cpu"
     modes: tuple[str, ...] = ("accurate", "fast")
-    imports = IMPORTS + MATRIX_IMPORTS + PAST_IMPORTS
+    imports = IMPORTS + MATRIX_IMPORTS + PAST_IMPORTS + STORED_IMPORTS
 
     def source(self, program: Program, phase: str = "update", *, comments: bool = True) -> str:
         kernel = program.kernel(phase)

@@ -182,6 +182,20 @@ class NotForTarget(Problem):
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptOtherwise(Problem):
+    """States and parameters can be kept in fewer bits than they are computed in: `--state v=bf16`,
+    `--param-store sr`, or `state=` and `param_store=` of `optdsl.torch.load`. It is no part of the spec, and
+    no spec has to know of it. docs/precision.md says what each costs in accuracy.
+    """
+
+    code = "OD026"
+    title = "`{name}` cannot have {what} kept so: {reason}"
+    name: str
+    what: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoLinker(Problem):
     """An object file becomes a shared library by the system's C compiler, which is looked for as `$CC` or
     `cc`. Nothing else of it is used.

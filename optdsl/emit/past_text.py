@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from optdsl.kernel.stage_facts import Ring
 
-Pairs = tuple[tuple[str, str], tuple[str, str]]  # (prologue, function) for float32 and for float64
+Pairs = tuple[tuple[str, str], ...]  # (prologue, function) for each dtype of parameters
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,22 @@
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from optdsl import __version__
 from optdsl.emit.options import Option, number, option_name, options
 from optdsl.emit.past_text import PastFacts, recursion_text, ring_text
+from optdsl.emit.stored_text import DTYPES, initial_text, more_rows
+from optdsl.kernel.ir import Precision, Type
 from optdsl.kernel.stage_facts import Ring, Whole, length_of
+from optdsl.kernel.stored import Stored
 from optdsl.language.inputs import SEED, asked_for, drawn, input_of, inputs_by_shape, made
 from optdsl.language.matrices import loop_counts
 from optdsl.language.optimizer import (
     Flag,
     Hyper,
-    Number,
     Optimizer,
-    Ref,
     Role,
     Shape,
     State,
@@ -25,9 +26,10 @@ from optdsl.language.optimizer import (
 from optdsl.language.reductions import by_channel
 from optdsl.language.stages import Total
 from optdsl.runtime.layout import FIRST_GRADIENT, OPTAX_INPUTS
+from optdsl.storing import PLAIN, Storing
 
 
-def header_comment(optimizer: Optimizer, framework: str, mode: str) -> str:
+def header_comment(optimizer: Optimizer, framework: str, mode: str, storing: Storing = PLAIN) -> str:
     """What this file is, how to make it again, and the spec's own lines."""
     source = optimizer.source
     name = printable(source.name) if source else f"{optimizer.name.lower()}.opt"
@@ -39,9 +41,11 @@ def header_comment(optimizer: Optimizer, framework: str, mode: str) -> str:
         f"{optimizer.name} for {framework}, compiled by optdsl {__version__} from {name}.",
         "To change it, change the spec and compile it again:",
         f"    optdsl compile {shlex.quote(name)} -o {optimizer.name.lower()}.py --for {framework}"
-        + (f" --mode {mode}" if mode != "accurate" else ""),
+        + (f" --mode {mode}" if mode != "accurate" else "")
+        + "".join(f" {option}" for option in storing.options),
         "",
         f"precision: {precision}",
+        *storing.words(),
         "",
         *(f"  {printable(line)}".rstrip() for line in (source.text.rstrip().split("\n") if source else ())),
     ]
@@ -52,7 +56,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text.expandtabs(4))
 
 
-Pairs = tuple[tuple[str, str], tuple[str, str]]  # (prologue, kernel) for float32 and for float64
+Pairs = tuple[tuple[str, str], ...]  # (prologue, kernel) for each dtype of parameters
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,8 @@ class MatrixFacts:
 
     functions: Pairs
     scalar_count: int
-    reads: tuple[list[Whole], list[Whole]]
-    writes: tuple[list[Whole], list[Whole]]
+    reads: tuple[list[Whole], ...]
+    writes: tuple[list[Whole], ...]
     totals: tuple[tuple[int, Total], ...]
 
 
@@ -110,7 +114,11 @@ class VariantFacts:
     rank: int = 0
 
 
-def layout_text(optimizer: Optimizer, variants: Iterable[tuple[tuple[bool, ...], VariantFacts]]) -> str:
+def layout_text(
+    optimizer: Optimizer,
+    variants: Iterable[tuple[tuple[bool, ...], VariantFacts]],
+    precisions: Mapping[str, Precision],
+) -> str:
     lines = ["LAYOUT = Layout(", f'    name="{optimizer.name}",']
     counting = loop_counts(optimizer)
     rows = [hyper_row(hyper, counts=hyper.name in counting) for hyper in optimizer.hypers]
@@ -121,7 +129,7 @@ def layout_text(optimizer: Optimizer, variants: Iterable[tuple[tuple[bool, ...],
     lines.append("    variants={")
     for setting, facts in variants:
         key = f"({', '.join(map(str, setting))}{',' if len(setting) == 1 else ''})"
-        lines += _variant(f"        {key}: ", facts)
+        lines += _variant(f"        {key}: ", facts, precisions)
     return "\n".join([*lines, "    },", ")"])
 
 
@@ -154,19 +162,16 @@ def input_row(name: str) -> str:
     return f'Input("{name}", {input_of(name).shape is Shape.ELEMENT}{given})'
 
 
-def state_row(state: State, optimizer: Optimizer | None = None) -> str:
-    match state.initial:
-        case Number(value=value):
-            initial = number(value)
-        case Ref(role=Role.HYPER, name=name):
-            initial = f'"{name}"'
-        case _:
-            initial = "THETA_0"
+def state_row(state: State, optimizer: Optimizer | None = None, kept: Type | None = None) -> str:
+    """`kept`: the type that it is kept in, where that is not the parameter's."""
     whole = state.shape > Shape.TENSOR and state.shape is not Shape.ELEMENT
     per = f', per="{state.shape.name.lower()}"' if whole else ""
     if state.shape is Shape.PAST and optimizer is not None:
         per += f", length=Length{length_of(optimizer, state.name)}"
-    return f'State("{state.name}", key="{state.alias or state.name}", initial={initial}{per})'
+    dtype = f', dtype="{DTYPES[kept]}"' if kept is not None else ""
+    return (
+        f'State("{state.name}", key="{state.alias or state.name}", initial={initial_text(state)}{per}{dtype})'
+    )
 
 
 def draw_rows(optimizer: Optimizer, buffers: tuple[str, ...]) -> list[str]:
@@ -180,31 +185,34 @@ def seed_column(optimizer: Optimizer) -> int:
     return [hyper.name for hyper in optimizer.hypers].index(SEED)
 
 
-def _variant(head: str, facts: VariantFacts) -> list[str]:
+def _variant(head: str, facts: VariantFacts, precisions: Mapping[str, Precision]) -> list[str]:
     optimizer = facts.optimizer
+    stored = Stored(optimizer, [*precisions.values()][-1])  # of bfloat16, if there are any
+    types = dict(stored.precision.kept)
     element = [state for state in optimizer.states if state.shape > Shape.TENSOR]
     scalar = [state for state in optimizer.states if state.shape <= Shape.TENSOR]
     reads_time, has_first = _time_use(optimizer)
     _, arrays = inputs_by_shape(optimizer.inputs)
-    named = ("theta", "g", *(state.name for state in element), *arrays)
+    named = ("theta", "g", *(state.name for state in element), *stored.columns(arrays))
     buffers = ", ".join(f'"{name}"' for name in named)
     lines = [f"{head}Variant(", f"            buffers=({buffers}),"]
-    lines += tuple_lines("states", [state_row(state, optimizer) for state in element], 3)
+    rows = [state_row(state, optimizer, types.get(state.name)) for state in element]
+    lines += tuple_lines("states", rows + more_rows(optimizer, stored), 3)
     lines += tuple_lines("scalar_states", [state_row(state) for state in scalar], 3)
     lines += [
         f"            scalar_count={facts.scalar_count},",
-        f"            first_step_only={has_first and not reads_time},",
-        f"            uses_time={reads_time or has_first},",
-        f"            float32={_pair(facts.update[0])},",
-        f"            float64={_pair(facts.update[1])},",
+        f"            first_step_only={has_first and not reads_time and not stored.dithers},",
+        f"            uses_time={reads_time or has_first or stored.dithers},",
     ]
-    for place, storage in enumerate(("float32", "float64") if facts.reductions else ()):
+    for dtype, functions in zip(precisions, facts.update, strict=True):
+        lines.append(f"            {dtype}={_pair(functions)},")
+    for place, storage in enumerate(precisions if facts.reductions else ()):
         lines.append(f"            reductions_{storage}=(")
         for reduction in facts.reductions:
             lines.append(f"                {_reduction(reduction, place)},")
         lines.append("            ),")
     if facts.views:
-        views = (f'View("{name}", {_pair(one)}, {_pair(two)})' for name, (one, two) in facts.views.items())
+        views = (f'View("{name}", {", ".join(map(_pair, pairs))})' for name, pairs in facts.views.items())
         lines += tuple_lines("views", list(views), 3)
     if facts.reduced:
         lines.append(f"            reduced=({', '.join(json.dumps(per) for per in facts.reduced)},),")
@@ -220,7 +228,7 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
         lines += tuple_lines("draws", draws, 3)
         lines.append(f"            seed={seed_column(optimizer)},")
     if facts.query is not None:
-        lines += [f"    {line}" for line in _variant("        query=", facts.query)]
+        lines += [f"    {line}" for line in _variant("        query=", facts.query, precisions)]
     for place, storage in enumerate(("float32", "float64") if any(facts.kept) else ()):
         kept = (f'Kept({new}, {old}, "{per}", {width})' for new, old, per, width in facts.kept[place])
         lines += tuple_lines(f"kept_{storage}", list(kept), 3)
@@ -230,7 +238,7 @@ def _variant(head: str, facts: VariantFacts) -> list[str]:
         lines.append("            only_matrices=True,")
     if facts.below is not None:
         lines.append(f"            rank={facts.rank},")
-        lines += [f"    {line}" for line in _variant("        below=", facts.below)]
+        lines += [f"    {line}" for line in _variant("        below=", facts.below, precisions)]
     return [*lines, "        ),"]
 
 

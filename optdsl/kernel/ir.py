@@ -33,6 +33,21 @@ class Type(StrEnum):
     F32 = "f32"
     F64 = "f64"
     BOOL = "bool"
+    # Only in memory; read, they are float32 (see `portable.formats`):
+    BF16 = "bf16"
+    F16 = "f16"
+    S8 = "s8"  # with a scale for each block of them
+    U8 = "u8"  # so, too, and never below 0
+    PAIR = "bf16+bf16"  # the sum of two
+    SPLIT = "bf16+low"  # a float32, as the nearest bfloat16 and the bits that this is short of
+    LOW = "low"  # these bits
+
+
+BY_BLOCKS = (Type.S8, Type.U8)
+WITH_MORE = {Type.S8: Type.F32, Type.U8: Type.F32, Type.PAIR: Type.BF16, Type.SPLIT: Type.LOW}
+"""Types of which one buffer does not hold all, and that of the other one."""
+PARAMETER = "(parameter)"
+"""The column, where there is one, that is no address: which of all parameters the tensor is."""
 
 
 MODES = ("accurate", "fast", "fma", "strict")
@@ -50,6 +65,9 @@ class Precision:
 
     mode: str  # one of MODES
     storage: Type
+    kept: tuple[tuple[str, Type], ...] = ()  # states that are stored in another type
+    theta: Type | None = None  # a form of bfloat16, that gradients and inputs have, too
+    dithered: bool = False  # whether theta is rounded at random, as all of `kept` are
 
     @property
     def compute(self) -> Type:
@@ -73,6 +91,7 @@ class Buffer:
     summed: bool = False  # made by a pass, and not kept
     stage: str = ""  # "operand" or "result" of a stage: made in a step, and not kept
     state: str = ""  # of a result that is kept after all: the buffer that it goes to after the update
+    more: str = ""  # the buffer of what one of `WITH_MORE` does not hold: read and written with it
 
 
 # --- expressions: every node has a type ----------------------------------------------------------
@@ -102,8 +121,11 @@ class Load:
 
 @dataclass(frozen=True)
 class Cast:
+    """`at`: the step, where it is rounded up or down at random, by bits of step, parameter and element."""
+
     operand: "Expr"
     type: Type
+    at: "Expr | None" = None
 
 
 @dataclass(frozen=True)

@@ -111,14 +111,14 @@ class Lowering(Naming):
         for line in self.optimizer.lines:
             self._line(line)
         self.scalar_updates = self.scalar_states  # a query changes nothing that is kept
-        return self._kernel("query", [self._store("theta")], frozenset(("theta",)))
+        return self._kernel("query", [self._shown()], frozenset(("theta",)))
 
     def view(self, output: meaning.Output) -> Kernel:
         """Between steps: what the last one made new is what is kept."""
         point = self.names["theta", Age.NEW]
         self.body.append(Let(point, self._element(as_kept(output.value), point), output.span))
         self.scalar_updates = self.scalar_states
-        return self._kernel(f"view_{output.name}", [self._store("theta")], frozenset(("theta",)))
+        return self._kernel(f"view_{output.name}", [self._shown()], frozenset(("theta",)))
 
     def _kernel(self, name: str, stores: list[Store], written: frozenset[str]) -> Kernel:
         compute = self.precision.compute
@@ -134,8 +134,10 @@ class Lowering(Naming):
         states = (state.name for state in self.stored_states)
         in_stages = (*self.results.values(), *self.made.values())
         of_stages = dict.fromkeys(self.operands.values(), "operand") | dict.fromkeys(in_stages, "result")
-        columns = ("theta", "g", *states, *self.arrays, *self.lines, *of_stages)
+        others = self.stored.columns(self.arrays)
+        columns = ("theta", "g", *states, *others, *self.lines, *of_stages)
         loop = Loop.MATRIX if self.matrix else Loop.ELEMENTS
+        held = {rest: name for name, rest in self.stored.more.items()}
         return Kernel(
             name=name,
             precision=self.precision,
@@ -148,11 +150,12 @@ class Lowering(Naming):
                 Buffer(
                     column,
                     self._type(column),
-                    self._access(column, written),
+                    self._access(held.get(column, column), written),
                     self.shapes.get(column, Shape.ELEMENT),
                     column in self.lines,
                     of_stages.get(column, ""),
                     self.kept.get(column, ""),
+                    self.stored.more.get(column, ""),
                 )
                 for column in columns
             ),
@@ -162,7 +165,7 @@ class Lowering(Naming):
 
     def _type(self, buffer: str) -> Type:
         known = (*self.optimizer_buffers, *self.arrays)
-        return self.precision.storage if buffer in known else Type.F64
+        return self.stored.types.get(buffer, self.precision.storage if buffer in known else Type.F64)
 
     def _access(self, buffer: str, written: frozenset[str]) -> Access:
         if buffer not in written:
@@ -170,9 +173,17 @@ class Lowering(Naming):
         return Access.UPDATE if buffer in self.loaded else Access.WRITE
 
     def _store(self, name: str) -> Store:
-        compute, storage = self.precision.compute, self.precision.storage
+        compute, storage = self.precision.compute, self._type(name)
         value: Expr = Local(self.names[name, Age.NEW], compute)
-        return Store(name, value if storage is compute else Cast(value, storage))
+        at = self._scalar(TIME) if name in self.stored.dithered else None
+        return Store(name, value if storage is compute else Cast(value, storage, at))
+
+    def _shown(self) -> Store:
+        """theta where a step does not keep it: the half that is seen, to nearest."""
+        store = self._store("theta")
+        if isinstance(store.value, Cast) and self.precision.theta is not None:
+            return replace(store, value=Cast(store.value.operand, Type.BF16))
+        return store
 
     # --- lines ---
 

@@ -24,8 +24,12 @@ GENERATED = frozenset(
     "np_maximum np_minimum np_modulo np_neither np_power np_sigmoid np_sign np_sin np_sqrt np_tanh np_where "
     "past past_dot past_dot_all past_given past_norm past_norm_all past_rounds past_state "
     "Length Recursion Ring "
+    "CODED bf16_value block_memory block_scale f16_value high_of inverse_of joined low_of nearest_bf16 "
+    "random_bits rounding_key s8_value stochastic_bf16 stochastic_f16 stochastic_s8 stochastic_u8 u8_value "
+    "read_u8 read_u16 u8_bytes u16_bytes write_u8 write_u16 "
     "Flag Hyper Input Layout State Variant FusedOptimizer ArrayOptimizer LAYOUT View THETA_0".split()
 )
+_ENDINGS = ("_at", "_block", "_float", "_from", "_key", "_scale", "_word")
 _TAKEN = GENERATED | frozenset(keyword.kwlist) | frozenset(dir(builtins))
 
 
@@ -37,7 +41,7 @@ class Namer:
 
     def fresh(self, wanted: str) -> str:
         name = wanted
-        while name in self._used or name in _TAKEN or name.endswith("_at"):
+        while name in self._used or name in _TAKEN or name.endswith(_ENDINGS):
             name += "_"
         self._used.add(name)
         return name

@@ -19,6 +19,7 @@ from optdsl.kernel.ir import (
     Type,
 )
 from optdsl.kernel.names import Namer
+from optdsl.kernel.stored import Stored
 from optdsl.language import optimizer as meaning
 from optdsl.language.inputs import inputs_by_shape
 from optdsl.language.optimizer import Age, Optimizer, Role, Shape
@@ -53,6 +54,7 @@ class Naming:
         self.precision = precision
         self.number = number
         self.namer = Namer()
+        self.stored = Stored(optimizer, precision)
         self.names: dict[tuple[str, Age], str] = {}
         self.prologue: list[Let] = []
         self.body: list[ir.Stmt] = []

@@ -32,7 +32,8 @@ def print_kernel(kernel: Kernel) -> str:
 def _buffer(buffer: Buffer) -> str:
     shape = "" if buffer.shape is Shape.ELEMENT else f", {_EACH[buffer.shape]}"
     stage = f", {buffer.stage} of a stage" if buffer.stage else ""
-    return f"{buffer.name}: {buffer.type}, {buffer.access}{shape}{stage}"
+    more = f", with {buffer.more}" if buffer.more else ""
+    return f"{buffer.name}: {buffer.type}, {buffer.access}{shape}{stage}{more}"
 
 
 _EACH = {
@@ -65,8 +66,9 @@ def print_value(expr: Expr) -> str:
             return name
         case Load(buffer=buffer):
             return f"load {buffer}"
-        case Cast(operand=operand, type=type_):
-            return f"{type_}({print_value(operand)})"
+        case Cast(operand=operand, type=type_, at=at):
+            dithered = "" if at is None else f", at random by {print_value(at)}"
+            return f"{type_}({print_value(operand)}{dithered})"
         case Op(name="repeat", args=(count, *bound, new)):
             inner = (
                 f"{print_value(x)} = {print_value(y)}" for x, y in zip(bound[::2], bound[1::2], strict=True)

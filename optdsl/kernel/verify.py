@@ -4,8 +4,11 @@ from collections.abc import Iterator, Mapping
 
 from optdsl.diagnostics import InternalError
 from optdsl.kernel.ir import (
+    BY_BLOCKS,
     DIRECTION,
+    PARAMETER,
     TIME,
+    WITH_MORE,
     Access,
     Cast,
     Const,
@@ -60,6 +63,14 @@ def verify(kernel: Kernel) -> None:
     _require(set(kernel.scalars) <= read, "a scalar is handed over and never read")
     _require(len({buffer.name for buffer in kernel.buffers}) == len(kernel.buffers), "a buffer stands twice")
     _require([buffer.name for buffer in kernel.buffers[:2]] == ["theta", "g"], "theta and g come first")
+    types = {buffer.name: buffer.type for buffer in kernel.buffers}
+    for buffer in kernel.buffers:
+        rest = types.get(buffer.more)
+        _require(
+            rest is WITH_MORE.get(buffer.type), f"`{buffer.name}` has no buffer for what it does not hold"
+        )
+        by_rows = kernel.loop is not Loop.ELEMENTS and buffer.type in BY_BLOCKS
+        _require(not by_rows, f"`{buffer.name}` is in blocks, and rows are not")
     for phase in kernel.phases:
         _phase(phase, dict(handed), kernel)
 
@@ -96,7 +107,8 @@ def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
         _require(stmt.buffer in names, f"there is no buffer `{stmt.buffer}`")
         buffer = kernel.buffer(stmt.buffer)
         _require(buffer.access is not Access.READ, f"`{stmt.buffer}` is stored and only to be read")
-        _require(stmt.value.type is buffer.type, f"`{stmt.buffer}` is stored in another type")
+        seen = buffer.type in (Type.PAIR, Type.SPLIT) and stmt.value.type is Type.BF16  # no more than that
+        _require(seen or stmt.value.type is buffer.type, f"`{stmt.buffer}` is stored in another type")
         _require(stmt.buffer not in stored, f"`{stmt.buffer}` is stored twice")
         shapes = _SHAPES[kernel.loop] if kernel.loop is Loop.WHOLE else _SHAPES[kernel.loop][:1]
         in_stage = kernel.loop in (Loop.WHOLE, Loop.PAST)
@@ -105,8 +117,9 @@ def _phase(phase: Phase, bound: dict[str, Type], kernel: Kernel) -> None:
         _require(not summed or buffer.stage == made, "a pass that sums also stores")
         _require(not in_stage or buffer.stage == made, "a stage writes to what is kept")
         stored.add(stmt.buffer)
+    held = {buffer.more for buffer in kernel.buffers}
     declared = {buffer.name for buffer in kernel.buffers if buffer.access is not Access.READ}
-    _require(declared == stored | lines, "a buffer that is to be written is not stored")
+    _require(declared - held == stored | lines, "a buffer that is to be written is not stored")
 
 
 def _summands(stmt: Stmt) -> tuple[Expr, ...]:
@@ -145,8 +158,10 @@ def _expression(expr: Expr, bound: Mapping[str, Type], kernel: Kernel, *, in_pro
                 _require(buffer.access is not Access.WRITE, f"`{name}` is loaded and only to be written")
                 _require(node.type is buffer.type, f"`{name}` is loaded in another type")
                 _require(buffer.shape in _SHAPES[kernel.loop], f"`{name}` is loaded and has another shape")
-            case Cast(operand=operand):
+            case Cast(operand=operand, at=at):
                 _require(not in_prologue, "the prologue casts")
+                known = at is None or any(buffer.name == PARAMETER for buffer in kernel.buffers)
+                _require(known, "what is rounded at random does not know which parameter it is of")
                 _require(
                     operand.type is not Type.BOOL and node.type is not Type.BOOL, "a cast of a condition"
                 )

@@ -10,8 +10,8 @@ def children(expr: Expr) -> tuple[Expr, ...]:
     match expr:
         case Op(args=args):
             return args
-        case Cast(operand=operand):
-            return (operand,)
+        case Cast(operand=operand, at=at):
+            return (operand,) if at is None else (operand, at)
         case _:
             return ()
 
@@ -38,6 +38,7 @@ def used_buffers(kernel: Kernel) -> list[tuple[int, Buffer]]:
     for phase in kernel.phases:
         for stmt in phase.body:
             touched |= loads_in(stmt.value)
+    touched |= {buffer.more for buffer in kernel.buffers if buffer.name in touched}
     return [(column, buffer) for column, buffer in enumerate(kernel.buffers) if buffer.name in touched]
 
 
@@ -46,8 +47,9 @@ def rebuilt(expr: Expr, change: Callable[[Expr], Expr]) -> Expr:
     match expr:
         case Op(args=args):
             return change(replace(expr, args=tuple(rebuilt(arg, change) for arg in args)))
-        case Cast(operand=operand):
-            return change(replace(expr, operand=rebuilt(operand, change)))
+        case Cast(operand=operand, at=at):
+            step = None if at is None else rebuilt(at, change)
+            return change(replace(expr, operand=rebuilt(operand, change), at=step))
         case _:
             return change(expr)
 

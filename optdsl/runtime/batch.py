@@ -16,6 +16,7 @@ MAX_BUFFERS = 32
 """Buffers are numbered below this: those of a kernel from 0, what it sums from the other end."""
 MAX_SUMS = 8  # in one pass
 BLOCK = 1024  # elements that are summed as one, a power of 2: their summands stay in the fastest cache
+CODED = 256  # numbers of 8 bits that have one scale; BLOCK is a multiple
 
 
 @dataclass

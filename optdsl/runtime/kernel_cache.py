@@ -136,7 +136,7 @@ def _key(function: Callable[..., None], signature: tuple[Any, ...], target_conte
     return hashlib.sha256(repr(description).encode()).hexdigest()
 
 
-_HELPERS = ("numba_kernel", "scalar_math", "vector_math")  # whose names kernels may use
+_HELPERS = ("numba_kernel", "scalar_math", "stored_math", "vector_math")  # whose names kernels may use
 _OPTIONS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "USING_SVML")
 
 

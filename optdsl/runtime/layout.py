@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
+from optdsl.runtime.batch import CODED
 from optdsl.runtime.past.layout import Length, Recursion, Ring
 
 if TYPE_CHECKING:
@@ -95,7 +96,11 @@ class State:
     or column of the matrices that the tensor is in its last two dimensions; it has all dimensions of the
     parameter, one of them of size 1. "left", "right": a square for each of these matrices, with as many rows
     as there are rows, or columns; "flipped": each of them transposed. "past": as many values as `length`
-    says, one behind the other; that of step t is the one of number t modulo how many there are.
+    says, one behind the other; that of step t is the one of number t modulo how many there are. "blocks": a
+    scale for each `CODED` elements in the order of memory.
+
+    `dtype`: where it is not the parameter's, or what this is computed in; "s8" and "u8" are numbers of 8 bits
+    (`portable.formats`). `of`: the only dtype of parameters that has it.
     """
 
     name: str
@@ -103,11 +108,15 @@ class State:
     initial: float | str
     per: str = ""
     length: Length | None = None
+    dtype: str = ""
+    of: str = ""
 
     def shape(self, parameter: tuple[int, ...], hypers: Sequence[float]) -> tuple[int, ...]:
         """The shape for a parameter of that shape, and these hypers."""
         if self.length is not None:
             return (self.length.of(hypers), *parameter)
+        if self.per == "blocks":
+            return (-(-prod(parameter) // CODED),)
         if self.per == "rows":
             return (*parameter[:-1], 1) if parameter else ()
         if self.per == "cols" and len(parameter) > 1:
@@ -222,6 +231,18 @@ class View:
     name: str
     float32: KernelPair
     float64: KernelPair
+    bfloat16: KernelPair | None = None
+
+
+class Kernels(TypedDict):
+    """What runs for parameters of one dtype."""
+
+    pair: KernelPair
+    reductions: tuple[Reduction, ...]
+    vectors: tuple[Vector, ...]
+    kept: tuple[Kept, ...]
+    rings: tuple[Ring, ...]
+    views: dict[str, KernelPair]
 
 
 @dataclass(frozen=True)
@@ -235,6 +256,7 @@ class Variant:
     first_step_only    t is read only to tell step 1 from the others, so no counter is kept
     uses_time          t is read
     float32, float64   (prologue, kernel) for each dtype of parameters
+    bfloat16           the same; None: as float32, on copies
     query              the same optimizer with kernels that only move theta, to where the gradient is taken;
                        None: it stays
     views              what the parameters can be evaluated with
@@ -277,6 +299,8 @@ class Variant:
     draws: tuple[Draw, ...] = ()
     seed: int = 0
     by_channel: bool = False
+    bfloat16: KernelPair | None = None
+    reductions_bfloat16: tuple[Reduction, ...] = ()
 
     def of_rank(self, dimensions: int) -> "Variant":
         """The variant for a tensor of so many dimensions."""
@@ -291,8 +315,12 @@ class Variant:
         """What moves such a tensor to where the gradient is taken."""
         return self.of_rank(dimensions).query
 
-    def views_of(self, *, single: bool) -> dict[str, KernelPair]:
-        return {view.name: view.float32 if single else view.float64 for view in self.views}
+    def kernels(self, dtype: str) -> Kernels:
+        """For parameters of "float32", "float64" or "bfloat16"."""
+        views = {view.name: getattr(view, dtype) for view in self.views}
+        parts = ("reductions", "vectors", "kept", "rings")
+        found: Any = {part: getattr(self, f"{part}_{dtype}", ()) for part in parts}
+        return Kernels(pair=getattr(self, dtype), views=views, **found)
 
     @property
     def keeps_state(self) -> bool:

@@ -104,6 +104,18 @@ def f32_bytes(count: int) -> int:
 
 
 @register_jitable
+def u16_bytes(count: int) -> int:
+    """How far `count` numbers of 16 bits are from the first."""
+    return np.uint64(2) * np.uint64(count)  # type: ignore[return-value]
+
+
+@register_jitable
+def u8_bytes(count: int) -> int:
+    """How far `count` numbers of 8 bits are from the first."""
+    return np.uint64(count)  # type: ignore[return-value]
+
+
+@register_jitable
 def f64_bytes(count: int) -> int:
     """How far `count` float64 are from the first."""
     return np.uint64(8) * np.uint64(count)  # type: ignore[return-value]
@@ -118,8 +130,12 @@ def _tag(builder: ir.IRBuilder, access: ir.Instruction, buffer: int) -> None:
     access.set_metadata("noalias", module.add_metadata(scopes[:buffer] + scopes[buffer + 1 :]))
 
 
-def _accessors(element: Any, llvm_type: ir.Type, size: int) -> tuple[Any, Any]:
-    """`read(address, index, buffer)` and `write(address, index, value, buffer)` for one element type."""
+def _accessors(element: Any, llvm_type: Any, size: int) -> tuple[Any, Any]:
+    """`read(address, index, buffer)` and `write(address, index, value, buffer)` for one element type.
+
+    Integers of 8 and 16 bits are uint32 outside of memory.
+    """
+    short = size < 4
 
     def place(builder: ir.IRBuilder, address: ir.Value, index: ir.Value) -> ir.Value:
         return builder.gep(builder.inttoptr(address, llvm_type.as_pointer()), [index])
@@ -140,7 +156,7 @@ def _accessors(element: Any, llvm_type: ir.Type, size: int) -> tuple[Any, Any]:
             access = builder.load(place(builder, arguments[0], arguments[1]))
             access.align = size
             _tag(builder, access, number)
-            return access
+            return builder.zext(access, ir.IntType(32)) if short else access
 
         return element(address, index, buffer), generate
 
@@ -151,7 +167,8 @@ def _accessors(element: Any, llvm_type: ir.Type, size: int) -> tuple[Any, Any]:
             raise TypeError(f"a {value} is written where {element} are kept: cast it")
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            access = builder.store(arguments[2], place(builder, arguments[0], arguments[1]))
+            value = builder.trunc(arguments[2], llvm_type) if short else arguments[2]
+            access = builder.store(value, place(builder, arguments[0], arguments[1]))
             access.align = size
             _tag(builder, access, number)
             return context.get_dummy_value()
@@ -164,6 +181,8 @@ def _accessors(element: Any, llvm_type: ir.Type, size: int) -> tuple[Any, Any]:
 read_f32, write_f32 = _accessors(types.float32, ir.FloatType(), 4)
 read_f64, write_f64 = _accessors(types.float64, ir.DoubleType(), 8)
 read_u64, _ = _accessors(types.uint64, ir.IntType(64), 8)
+read_u16, write_u16 = _accessors(types.uint32, ir.IntType(16), 2)
+read_u8, write_u8 = _accessors(types.uint32, ir.IntType(8), 1)
 
 
 def _block_sum(buffer: int) -> Any:

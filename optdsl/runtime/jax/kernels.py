@@ -229,16 +229,13 @@ def _places(of_all: Sequence[tuple[_Plan, int]]) -> tuple[NDArray[np.int64], NDA
 
 def _table(plans: Sequence[_Plan], places: Sequence[int]) -> Table:
     """Without an address, for plans of one variant and dtype."""
-    variant, single, count = plans[0].variant, plans[0].dtype == "float32", len(plans)
+    variant, count = plans[0].variant, len(plans)
     itemsize = np.dtype(plans[0].dtype).itemsize
     widths = np.full((count, 1 + len(variant.scalar_states)), itemsize, np.int64)
     widths[:, 0] = 0  # optax counts the steps
     return Table(
         variant=variant,
-        pair=variant.float32 if single else variant.float64,
-        reductions=variant.reductions_float32 if single else variant.reductions_float64,
-        vectors=variant.vectors_float32 if single else variant.vectors_float64,
-        kept=variant.kept_float32 if single else variant.kept_float64,
+        **variant.kernels(plans[0].dtype),
         dims=np.array([dims(plan.shape, variant.by_channel) for plan in plans], np.int64),
         addresses=np.zeros((count, len(variant.buffers)), np.uint64),
         sizes=np.array([prod(plan.shape) for plan in plans], np.int64),

@@ -204,13 +204,8 @@ class ArrayPlan:
             times[row] = 2.0 if _began(variant, self.given[i]) else 1.0
         return Table(
             variant=variant,
-            pair=variant.float32 if single else variant.float64,
-            reductions=variant.reductions_float32 if single else variant.reductions_float64,
-            vectors=variant.vectors_float32 if single else variant.vectors_float64,
-            kept=variant.kept_float32 if single else variant.kept_float64,
-            rings=variant.rings_float32 if single else variant.rings_float64,
+            **variant.kernels("float32" if single else "float64"),
             dims=np.array([dims(self._arrays[i].shape, variant.by_channel) for i in indices], np.int64),
-            views=variant.views_of(single=single),
             addresses=addresses,
             sizes=np.array([self._arrays[i].size for i in indices], np.int64),
             numbers_at=numbers_at,

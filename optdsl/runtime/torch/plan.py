@@ -175,14 +175,9 @@ class Plan:
         sizes = np.array([self._models[i].numel() for i in indices], np.int64)
         table = Table(
             variant=variant,
-            pair=variant.float32 if single else variant.float64,
-            reductions=variant.reductions_float32 if single else variant.reductions_float64,
-            vectors=variant.vectors_float32 if single else variant.vectors_float64,
-            kept=variant.kept_float32 if single else variant.kept_float64,
-            rings=variant.rings_float32 if single else variant.rings_float64,
+            **variant.kernels("float32" if single else "float64"),
             dims=np.array([dims(self.members[i].model.shape, variant.by_channel) for i in indices], np.int64),
             ledger=Ledger.of([self.members[i].share for i in indices], sizes),
-            views=variant.views_of(single=single),
             addresses=addresses,
             sizes=sizes,
             numbers_at=numbers_at,

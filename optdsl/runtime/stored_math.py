@@ -1,0 +1,143 @@
+"""`optdsl.portable.formats` for Numba's kernels, and what goes with it: keys, and the scales of blocks.
+
+In and out: float32 and uint32 scalars; the functions are straight lines of instructions, which become
+vectors.
+"""
+
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, register_jitable
+
+from optdsl.portable.formats import FORMATS, MOST
+from optdsl.portable.lanes import Lane, Sort
+from optdsl.portable.llvm_text import Function, LlvmMaker, Module
+from optdsl.runtime.batch import CODED as CODED  # kernels read it here
+
+_SORTS = {"f": Sort.FLOAT, "i": Sort.INT}
+_TEXT = {"f": "float", "i": "i32"}
+_TYPES = {"f": types.float32, "i": types.uint32}
+_IR = {"f": ir.FloatType(), "i": ir.IntType(32)}
+
+
+def _text(name: str) -> str:
+    """A function of one element in LLVM's language; many kernels may have the same one."""
+    function, gives, takes = FORMATS[name]
+    module = Module()
+    letters = "xyz"[: len(takes)]
+    given = ", ".join(f"{_TEXT[kind]} %{letter}" for kind, letter in zip(takes, letters, strict=True))
+    body = Function(
+        module, f"define weak_odr {_TEXT[gives]} @optdsl.{name}({given}) alwaysinline", "nounwind"
+    )
+    maker = LlvmMaker(body, 32, 1)
+    value = function(
+        *(Lane(maker, f"%{letter}", _SORTS[kind]) for kind, letter in zip(takes, letters, strict=True))
+    )
+    body.finish(f"ret {_TEXT[gives]} {value.at}")
+    return module.text()
+
+
+def _function(name: str) -> Any:
+    _, gives, takes = FORMATS[name]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        symbol = f"optdsl.{name}"
+        if symbol not in builder.module.globals:
+            context.active_code_library.add_llvm_module(llvm.parse_assembly(_text(name)))
+        kind = ir.FunctionType(_IR[gives], [_IR[each] for each in takes])
+        insert: Any = cgutils.get_or_insert_function
+        wanted = [
+            context.cast(builder, value, given, _TYPES[kind])
+            for value, given, kind in zip(arguments, signature.args, takes, strict=True)
+        ]
+        return builder.call(insert(builder.module, kind, symbol), wanted)
+
+    def typed(*given: Any) -> Any:
+        for each, kind in zip(given, takes, strict=True):
+            if (kind == "f") != (each == types.float32) or (
+                kind == "i" and not isinstance(each, types.Integer)
+            ):
+                raise TypeError(f"{name} takes {takes}, not {given}")
+        return _TYPES[gives](*given), generate
+
+    if len(takes) == 1:
+        return intrinsic(lambda typing_context, x: typed(x))
+    return intrinsic(lambda typing_context, x, y: typed(x, y))
+
+
+random_bits = _function("random_bits")
+bf16_value, nearest_bf16, stochastic_bf16 = map(_function, ("bf16_value", "nearest_bf16", "stochastic_bf16"))
+joined, low_of, high_of = map(_function, ("joined", "low_of", "high_of"))
+f16_value, nearest_f16, stochastic_f16 = map(_function, ("f16_value", "nearest_f16", "stochastic_f16"))
+s8_value, stochastic_s8, u8_value, stochastic_u8 = map(
+    _function, ("s8_value", "stochastic_s8", "u8_value", "stochastic_u8")
+)
+
+
+@register_jitable
+def rounding_key(parameter: int, step: float, buffer: int) -> int:
+    """What `random_bits` are a function of beside the element: SplitMix64's finalizer, its lower half."""
+    x = np.uint64(step) * np.uint64(0x9E3779B97F4A7C15)
+    x = x + np.uint64(parameter) * np.uint64(0xBF58476D1CE4E5B9) + np.uint64(buffer)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.uint32((x ^ (x >> np.uint64(31))) & np.uint64(0xFFFFFFFF))  # type: ignore[return-value]
+
+
+@intrinsic(prefer_literal=True)
+def block_memory(typing_context: Any, number: Any) -> Any:
+    """The address of `CODED` float32 on the stack: others for each number, the same in every round."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        allocate: Any = cgutils.alloca_once
+        room = allocate(builder, ir.ArrayType(ir.FloatType(), CODED))
+        room.align = 64
+        return builder.ptrtoint(room, ir.IntType(64))
+
+    return types.uint64(number), generate
+
+
+@intrinsic
+def _load_bits(typing_context: Any, address: Any, index: Any) -> Any:
+    """Of a float32, untagged: whatever the number of its buffer."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start = builder.inttoptr(arguments[0], ir.IntType(32).as_pointer())
+        return builder.load(builder.gep(start, [arguments[1]]))
+
+    return types.uint32(address, index), generate
+
+
+@intrinsic
+def _as_float(typing_context: Any, bits: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+_bits_at: Any = _load_bits
+_from_bits: Any = _as_float
+
+
+@register_jitable
+def block_scale(block: int, count: int) -> Any:
+    """What turns numbers up to `MOST` into those of a block of float32; 0 where all are below 2^-120.
+
+    By their bits, which are in the order of their magnitudes, NaN the largest: it makes the scale NaN.
+    """
+    most = np.uint32(0)
+    for j in range(count):
+        most = max(most, np.uint32(_bits_at(block, j) & np.uint32(0x7FFFFFFF)))
+    largest = _from_bits(most)
+    return np.float32(0.0) if largest < np.float32(2.0**-120) else largest / np.float32(MOST)
+
+
+@register_jitable
+def inverse_of(scale: Any) -> Any:
+    """0 where there is none."""
+    return np.float32(1.0) / scale if scale > np.float32(0.0) else np.float32(0.0)

@@ -1,0 +1,148 @@
+"""How states and parameters are kept in memory, where a user chooses it: it is no part of the maths.
+
+In: an optimizer and what was asked for (`{"v": "bf16"}`, "sr"). Out: a `Storing`, which says the `Precision`
+of the kernels for each dtype of parameters. Raises `OptdslError` for what cannot be kept so, with the reason.
+Everything is computed as without it, in the type of the mode, from what was read to what is rounded: states
+in fewer bits at random (`portable.formats`), so that small changes are not lost.
+NOT done: states of rows, columns, matrices, of whole tensors and of the past; parameters in float16.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from optdsl.diagnostics import Report, Source
+from optdsl.diagnostics.catalogue_files import KeptOtherwise
+from optdsl.kernel.ir import BY_BLOCKS, Loop, Precision, Type
+from optdsl.kernel.lower import lower
+from optdsl.language.optimizer import Age, Number, Optimizer, Ref, Role, Shape, State
+from optdsl.language.specialise import flag_settings, specialise
+
+EIGHT = "8bit"
+_SPELLED = {
+    **dict.fromkeys(("f32", "float32"), Type.F32),
+    **dict.fromkeys(("bf16", "bfloat16"), Type.BF16),
+    **dict.fromkeys(("f16", "fp16", "float16"), Type.F16),
+}
+STATES = ("f32", "bf16", "f16", EIGHT)
+_THETA = {"nearest": Type.BF16, "sr": Type.BF16, "kahan": Type.PAIR, "extra16": Type.SPLIT}
+PARAMETERS = tuple(_THETA)
+"""How bfloat16 parameters are rounded: to nearest, at random ("stochastic rounding"); with what rounding left
+over kept as another bfloat16 (Kahan's sum), or with the 16 more bits that make a float32 of it.
+"""
+
+
+@dataclass(frozen=True)
+class Storing:
+    """kept: the types of states that do not have the parameter's; parameters: one of `PARAMETERS`, or ""."""
+
+    kept: tuple[tuple[str, Type], ...] = ()
+    parameters: str = ""
+
+    def precisions(self, mode: str) -> dict[str, Precision]:
+        """By the dtype of the parameters."""
+        found = {
+            "float32": Precision(mode, Type.F32, self.kept),
+            "float64": Precision(mode, Type.F64, self.kept),
+        }
+        if self.parameters:
+            theta = _THETA[self.parameters]
+            found["bfloat16"] = Precision(mode, Type.F32, self.kept, theta, self.parameters == "sr")
+        return found
+
+    @property
+    def options(self) -> list[str]:
+        """What asks the command line for it."""
+        states = [f"--state {name}={_WORDS[type_][0]}" for name, type_ in self.kept]
+        return states + ([f"--param-store {self.parameters}"] if self.parameters else [])
+
+    def words(self) -> list[str]:
+        states = [f"{name} is kept in {_WORDS[type_][1]}" for name, type_ in self.kept]
+        return states + ([f"bfloat16 parameters: {_THETA_WORDS[self.parameters]}"] if self.parameters else [])
+
+
+_WORDS = {
+    Type.F32: ("f32", "float32"),
+    Type.BF16: ("bf16", "bfloat16, rounded at random"),
+    Type.F16: ("f16", "float16, rounded at random"),
+    Type.S8: (EIGHT, "8 bits with a sign and a scale for 256 of them, rounded at random"),
+    Type.U8: (EIGHT, "8 bits without a sign and a scale for 256 of them, rounded at random"),
+}
+_THETA_WORDS = {
+    "nearest": "rounded to nearest",
+    "sr": "rounded at random",
+    "kahan": "what rounding leaves over is kept as another bfloat16",
+    "extra16": "the 16 bits that a float32 has more are kept",
+}
+PLAIN = Storing()
+
+
+def storing(optimizer: Optimizer, states: Mapping[str, str], parameters: str = "") -> Storing:
+    """What was asked for, by the names of states (or their keys in a state dict), as far as it can be had."""
+    if not states and not parameters:
+        return PLAIN
+    report = Report(optimizer.source or Source("", ""))
+    for what, reason in _refused(optimizer, states, parameters):
+        report.add(KeptOtherwise(span=optimizer.span, name=optimizer.name, what=what, reason=reason))
+    report.raise_if_errors()
+    kept = {}
+    for name, spelled in states.items():
+        state = _named(optimizer, name)
+        assert state is not None
+        kept[state] = _SPELLED[spelled] if spelled in _SPELLED else _eight(optimizer, state)
+    return Storing(tuple(sorted(kept.items())), parameters)
+
+
+def _named(optimizer: Optimizer, name: str) -> str | None:
+    found = (state.name for state in optimizer.states if name in (state.name, state.alias))
+    return next(found, None)
+
+
+def _refused(optimizer: Optimizer, states: Mapping[str, str], parameters: str) -> Iterator[tuple[str, str]]:
+    known = ", ".join(state.name for state in optimizer.states)
+    if parameters and parameters not in _THETA:
+        yield "parameters", f"{parameters!r} is not one of {', '.join(PARAMETERS)}"
+    for name, spelled in states.items():
+        what = f"`{name}`"
+        state = next((each for each in optimizer.states if each.name == _named(optimizer, name)), None)
+        if spelled not in (*_SPELLED, EIGHT):
+            yield what, f"{spelled!r} is not one of {', '.join(STATES)}"
+        elif state is None:
+            yield what, f"its states are {known}" if known else "it has no state"
+        elif state.shape is not Shape.ELEMENT:
+            yield what, "it has no value of its own for each element"
+        elif spelled == EIGHT and isinstance(state.initial, Ref) and state.initial.role is Role.THETA:
+            yield what, "it begins as a copy of the parameters, which 8 bits are too few for"
+        elif _SPELLED.get(spelled) is Type.F16 and _beyond(state):
+            yield what, "it begins beyond the largest number of 16 bits"
+    if any(_goes_by_rows(optimizer)):
+        yield "what it keeps", "it goes through rows of matrices, which only float32 and float64 are read for"
+
+
+def _beyond(state: State) -> bool:
+    return isinstance(state.initial, Number) and abs(state.initial.value) > 65504
+
+
+def _goes_by_rows(optimizer: Optimizer) -> Iterator[bool]:
+    for setting in flag_settings(optimizer):
+        program = lower(specialise(optimizer, setting), Precision("accurate", Type.F32))
+        yield any(kernel.loop is not Loop.ELEMENTS for kernel in program.kernels)
+
+
+def _eight(optimizer: Optimizer, name: str) -> Type:
+    """Without a sign where it is proved that there is none, whatever the flags."""
+    from optdsl.checks.context import Context
+    from optdsl.checks.interval import NONNEGATIVE
+
+    for setting in flag_settings(optimizer):
+        facts = Context(specialise(optimizer, setting)).facts
+        around = facts.get((name, Age.OLD))
+        if around is None or not around <= NONNEGATIVE:
+            return Type.S8
+    return Type.U8
+
+
+def bits(type_: Type) -> float:
+    """Of memory for each element, scales included."""
+    return {Type.F64: 64, Type.BF16: 16, Type.F16: 16, Type.PAIR: 32, Type.SPLIT: 32}.get(
+        type_, 8 + 32 / 256 if type_ in BY_BLOCKS else 32
+    )

@@ -85,6 +85,8 @@ def unsupported(kernel: Kernel) -> str | None:
     """Why a kernel cannot run on lanes, as the end of a sentence; None if it can."""
     if kernel.loop is not Loop.ELEMENTS:
         return "what is for rows or columns, multiplied as a matrix or remembered has no kernel there yet"
+    if any(buffer.type not in (Type.F32, Type.F64) for buffer in kernel.buffers):
+        return "what is kept in fewer bits than 32 has no kernel there yet"
     for phase in kernel.phases:
         for stmt in phase.body:
             for node in nodes(stmt.value):

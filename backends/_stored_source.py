@@ -12,13 +12,13 @@ from optdsl.kernel.walk import used_buffers
 from optdsl.runtime.batch import MAX_BUFFERS
 
 _INDENT = "    "
-_READ = {Type.BF16: "u16", Type.F16: "u16", Type.PAIR: "u16", Type.SPLIT: "u16", Type.LOW: "u16",
-         Type.S8: "u8", Type.U8: "u8"}  # fmt: skip
+_HALF = (Type.BF16, Type.F16, Type.P16)  # of which each number is read by itself
+_READ = dict.fromkeys((*_HALF, Type.PAIR, Type.SPLIT, Type.LOW), "u16") | dict.fromkeys(BY_BLOCKS, "u8")
 """What a type is to memory."""
 IMPORTS = """from optdsl.runtime.stored_math import CODED, bf16_value, block_memory, block_scale, f16_value
 from optdsl.runtime.stored_math import high_of, inverse_of, joined, low_of, nearest_bf16, random_bits
 from optdsl.runtime.stored_math import rounding_key, s8_value, stochastic_bf16, stochastic_f16, stochastic_s8
-from optdsl.runtime.stored_math import stochastic_u8, u8_value
+from optdsl.runtime.stored_math import p16_value, stochastic_p16, stochastic_u8, u8_value
 from optdsl.runtime.numba_kernel import read_u8, read_u16, u8_bytes, u16_bytes, write_u8, write_u16
 """
 
@@ -90,7 +90,7 @@ def loaded(kernel: Kernel, buffer: Buffer) -> str:
     code = f"read_{_READ[buffer.type]}({buffer.name}_at, i, {column})"
     if buffer.type in BY_BLOCKS:
         return f"{buffer.name}_scale * {buffer.type}_value({code})"
-    if buffer.type in (Type.BF16, Type.F16):
+    if buffer.type in _HALF:
         return f"{buffer.type}_value({code})"
     rest = f"read_u16({_rest(buffer)}, i, {_column(kernel, buffer.more)})"
     if buffer.type is Type.SPLIT:

@@ -37,6 +37,7 @@ from optdsl.language.parts import Part
 from optdsl.language.printer import print_file
 from optdsl.language.specialise import specialise
 from optdsl.language.syntax import Composition, Kind
+from optdsl.storing import PLAIN, Storing
 
 Verdicts = tuple[checks.Verdict, ...]
 
@@ -134,12 +135,19 @@ def build(optimizer: Optimizer, precision: Precision, flags: Mapping[str, bool] 
     return run_passes(lower(specialise(optimizer, flags or {}), precision))
 
 
-def compile_source(source: Source, *, framework: str, mode: str = "accurate", comments: bool = True) -> str:
+def compile_source(
+    source: Source,
+    *,
+    framework: str,
+    mode: str = "accurate",
+    comments: bool = True,
+    storing: Storing = PLAIN,
+) -> str:
     """Text to the text of a Python module for `framework` ("torch", "numpy" or "optax")."""
     optimizer, _ = front(source)
     if framework == "optax":
         return emit_optax(optimizer, comments=comments)
-    return emit_module(optimizer, framework=framework, mode=mode, comments=comments)
+    return emit_module(optimizer, framework=framework, mode=mode, comments=comments, storing=storing)
 
 
 def compile_files(

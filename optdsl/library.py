@@ -1,6 +1,7 @@
 """Specs as classes, without a file in between: the common half of `optdsl.torch` and `optdsl.numpy`."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from os import PathLike, fspath
@@ -13,25 +14,37 @@ from optdsl.emit.device_code import device_code
 from optdsl.emit.loading import load_generated
 from optdsl.files import library_names, read_library, resolve_target
 from optdsl.language.optimizer import Optimizer
+from optdsl.storing import storing
 
 _DEFINITION = re.compile(r"^optimizer\s+(\w+)", re.MULTILINE)
 
 
-def load_class(target: str | PathLike[str], framework: str, mode: str) -> type:
+def load_class(
+    target: str | PathLike[str],
+    framework: str,
+    mode: str,
+    state: Mapping[str, str] | None = None,
+    param_store: str = "",
+) -> type:
     """The optimizer class of a spec, compiled for a framework; the same object for the same text."""
     source = resolve_target(fspath(target))
-    return _compiled(source.name, source.text, framework, mode)
+    return _compiled(source.name, source.text, framework, mode, tuple((state or {}).items()), param_store)
 
 
 @cache
-def _compiled(name: str, text: str, framework: str, mode: str) -> type:
+def _compiled(
+    name: str, text: str, framework: str, mode: str, state: tuple[tuple[str, str], ...], param_store: str
+) -> type:
     source = Source(name, text)
     optimizer, _ = driver.front(source)
-    module_text = driver.compile_source(source, framework=framework, mode=mode, comments=False)
+    stored = storing(optimizer, dict(state), param_store)
+    module_text = driver.compile_source(
+        source, framework=framework, mode=mode, comments=False, storing=stored
+    )
     module = load_generated(module_text, f"optdsl_{framework}_{optimizer.name}")
     found: Any = getattr(module, optimizer.name)
     if framework == "torch":
-        found.layout = replace(found.layout, device_code=device_code(optimizer, mode))
+        found.layout = replace(found.layout, device_code=device_code(optimizer, mode, storing=stored))
     return cast(type, found)
 
 

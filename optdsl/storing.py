@@ -23,6 +23,8 @@ _SPELLED = {
     **dict.fromkeys(("bf16", "bfloat16"), Type.BF16),
     **dict.fromkeys(("f16", "fp16", "float16"), Type.F16),
 }
+_UNSIGNED = {Type.F16: Type.P16, Type.S8: Type.U8}
+"""For states that are proved not to be below 0: something may be divided by them, and they never become 0."""
 STATES = ("f32", "bf16", "f16", EIGHT)
 _THETA = {"nearest": Type.BF16, "sr": Type.BF16, "kahan": Type.PAIR, "extra16": Type.SPLIT}
 PARAMETERS = tuple(_THETA)
@@ -64,8 +66,9 @@ _WORDS = {
     Type.F32: ("f32", "float32"),
     Type.BF16: ("bf16", "bfloat16, rounded at random"),
     Type.F16: ("f16", "float16, rounded at random"),
+    Type.P16: ("f16", "float16, rounded at random, but not to 0"),
     Type.S8: (EIGHT, "8 bits with a sign and a scale for 256 of them, rounded at random"),
-    Type.U8: (EIGHT, "8 bits without a sign and a scale for 256 of them, rounded at random"),
+    Type.U8: (EIGHT, "8 bits without a sign and a scale for 256 of them, rounded at random, but not to 0"),
 }
 _THETA_WORDS = {
     "nearest": "rounded to nearest",
@@ -88,7 +91,9 @@ def storing(optimizer: Optimizer, states: Mapping[str, str], parameters: str = "
     for name, spelled in states.items():
         state = _named(optimizer, name)
         assert state is not None
-        kept[state] = _SPELLED[spelled] if spelled in _SPELLED else _eight(optimizer, state)
+        kept[state] = _SPELLED.get(spelled, Type.S8)
+        if kept[state] in _UNSIGNED and _never_below_zero(optimizer, state):
+            kept[state] = _UNSIGNED[kept[state]]
     return Storing(tuple(sorted(kept.items())), parameters)
 
 
@@ -128,8 +133,8 @@ def _goes_by_rows(optimizer: Optimizer) -> Iterator[bool]:
         yield any(kernel.loop is not Loop.ELEMENTS for kernel in program.kernels)
 
 
-def _eight(optimizer: Optimizer, name: str) -> Type:
-    """Without a sign where it is proved that there is none, whatever the flags."""
+def _never_below_zero(optimizer: Optimizer, name: str) -> bool:
+    """Whether that is proved, whatever the flags."""
     from optdsl.checks.context import Context
     from optdsl.checks.interval import NONNEGATIVE
 
@@ -137,12 +142,12 @@ def _eight(optimizer: Optimizer, name: str) -> Type:
         facts = Context(specialise(optimizer, setting)).facts
         around = facts.get((name, Age.OLD))
         if around is None or not around <= NONNEGATIVE:
-            return Type.S8
-    return Type.U8
+            return False
+    return True
 
 
 def bits(type_: Type) -> float:
     """Of memory for each element, scales included."""
-    return {Type.F64: 64, Type.BF16: 16, Type.F16: 16, Type.PAIR: 32, Type.SPLIT: 32}.get(
+    return {Type.F64: 64, Type.BF16: 16, Type.F16: 16, Type.P16: 16, Type.PAIR: 32, Type.SPLIT: 32}.get(
         type_, 8 + 32 / 256 if type_ in BY_BLOCKS else 32
     )

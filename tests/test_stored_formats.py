@@ -108,6 +108,7 @@ def test_numbers_of_8_bits_are_read_as_they_were_written(code: str, count: int, 
 @pytest.mark.parametrize(
     ("code", "dropped", "x"),
     [("bf16", 16, [1.2345678, -3e-5, 1e-30, 2.9e38]), ("f16", 13, [1.2345678, -300.7, 3e-5, 1.1e-6, 1e-7]),
+     ("p16", 13, [1.2345678, 300.7, 3e-5, 1.1e-6, 1e-7]),
      ("s8", 20, [0.7123, -1.7, 3e-3, 3e-5, -2e-6]), ("u8", 20, [0.7123, 3e-3, 1.1e-7, 1.3e-10])],
 )  # fmt: skip
 def test_what_is_rounded_at_random_is_right_on_average(code: str, dropped: int, x: list[float]) -> None:
@@ -117,7 +118,7 @@ def test_what_is_rounded_at_random_is_right_on_average(code: str, dropped: int, 
         rounded = apply(f"{code}_value", apply(f"stochastic_{code}", np.full(bits.size, each), bits))
         neighbours = np.unique(rounded)
         assert len(neighbours) <= 2
-        lost = 2.0**-37 if code == "f16" else 2.0**-37 if code == "s8" else 2.0**-53 if code == "u8" else 0.0
+        lost = 2.0**-37 if code in ("f16", "p16", "s8") else 2.0**-53 if code == "u8" else 0.0
         assert abs(rounded.mean(dtype=np.float64) - float(each)) <= lost + abs(float(each)) * 2.0**-22
 
 
@@ -131,7 +132,10 @@ def test_what_is_special_stays_so() -> None:
     assert np.isnan(
         apply("bf16_value", apply("stochastic_bf16", np.array([0x7F800001], np.uint32).view(np.float32), [0]))
     )
-    assert apply("stochastic_u8", [1e-30, 0.0, -1.0], [0, 2**32 - 1, 2**32 - 1]).tolist() == [1, 0, 0]
+    for code in ("u8", "p16"):
+        found = apply(f"stochastic_{code}", [1e-30, 0.0, -1.0], [0, 2**32 - 1, 2**32 - 1])
+        assert found.tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(apply("stochastic_p16", [np.nan, np.inf], [0, 0]), [0x7E00, 0x7C00])
 
 
 def test_random_bits_are_even_and_independent() -> None:

@@ -13,16 +13,17 @@ from optdsl.emit.module import kernels_by_name
 from optdsl.kernel.ir import Total, Type
 from optdsl.language.optimizer import Optimizer
 from optdsl.runtime.cuda.kernel import DeviceCode
+from optdsl.storing import PLAIN, Storing
 
 
 def device_code(
-    optimizer: Optimizer, mode: str, target: str = DEFAULT_GPU_BACKEND
+    optimizer: Optimizer, mode: str, target: str = DEFAULT_GPU_BACKEND, *, storing: Storing = PLAIN
 ) -> Callable[[str], DeviceCode]:
     """Nothing is compiled before the function is called, and each program once."""
 
     @cache
     def kernels() -> dict[str, tuple[Program, int]]:
-        return kernels_by_name(optimizer, mode)
+        return kernels_by_name(optimizer, mode, storing)
 
     texts: dict[int, str] = {}
 

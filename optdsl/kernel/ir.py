@@ -27,6 +27,7 @@ from fractions import Fraction
 
 from optdsl.diagnostics import Span
 from optdsl.language.optimizer import Shape
+from optdsl.runtime.layout import PARAMETER as PARAMETER
 
 
 class Type(StrEnum):
@@ -36,6 +37,7 @@ class Type(StrEnum):
     # Only in memory; read, they are float32 (see `portable.formats`):
     BF16 = "bf16"
     F16 = "f16"
+    P16 = "p16"  # float16, and never below 0
     S8 = "s8"  # with a scale for each block of them
     U8 = "u8"  # so, too, and never below 0
     PAIR = "bf16+bf16"  # the sum of two
@@ -46,8 +48,6 @@ class Type(StrEnum):
 BY_BLOCKS = (Type.S8, Type.U8)
 WITH_MORE = {Type.S8: Type.F32, Type.U8: Type.F32, Type.PAIR: Type.BF16, Type.SPLIT: Type.LOW}
 """Types of which one buffer does not hold all, and that of the other one."""
-PARAMETER = "(parameter)"
-"""The column, where there is one, that is no address: which of all parameters the tensor is."""
 
 
 MODES = ("accurate", "fast", "fma", "strict")

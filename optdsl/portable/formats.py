@@ -8,10 +8,11 @@ infinity the largest.
 
 bf16  bfloat16: the upper half of a float32
 f16   float16, IEEE's binary16
+p16   the same for numbers that are not below 0: what is not 0 never becomes 0, so a denominator stays one
 s8    8 bits, signed, for numbers of magnitude up to `MOST`: 4 bits of exponent, 3 of fraction; from 2^-17
       on. No infinity, no NaN: a block of them has a scale, which may be NaN
 u8    8 bits for numbers from 0 to `MOST`: 5 bits of exponent, 3 of fraction; from 2^-33 on. What is not 0
-      never becomes 0: a denominator that is kept so stays one
+      never becomes 0
 low   what a bfloat16 is short of a float32 that it is the nearest to: 16 more bits
 
 `random_bits` is a function of a key and of an element's number (the finalizer of A. Appleby's MurmurHash3 on
@@ -103,6 +104,13 @@ def stochastic_f16(x: Lane, bits: Lane) -> Lane:
     return _f16(x, magnitude + (bits >> 19), small)
 
 
+def stochastic_p16(x: Lane, bits: Lane) -> Lane:
+    """Of what is below 0, 0."""
+    code = stochastic_f16(x, bits)
+    code = select(code.equals(0), 1, code)
+    return select(x <= 0.0, 0, code)
+
+
 def _eight(x: Lane, bits: Lane, exponent: int) -> Lane:
     """The magnitude's code, where the smallest normal number is 2^-exponent."""
     magnitude = select(abs(x) < MOST, abs(x), MOST)
@@ -148,6 +156,8 @@ FORMATS: dict[str, tuple[Callable[..., Lane], str, str]] = {
     "f16_value": (f16_value, "f", "i"),
     "nearest_f16": (nearest_f16, "i", "f"),
     "stochastic_f16": (stochastic_f16, "i", "fi"),
+    "p16_value": (f16_value, "f", "i"),
+    "stochastic_p16": (stochastic_p16, "i", "fi"),
     "stochastic_s8": (stochastic_s8, "i", "fi"),
     "s8_value": (s8_value, "f", "i"),
     "stochastic_u8": (stochastic_u8, "i", "fi"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from optdsl.runtime.batch import CODED
 from optdsl.runtime.past.layout import Length, Recursion, Ring
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 THETA_0 = "theta[0]"
 """`State.initial` for a copy of the parameter as it is when the state is made."""
+
+PARAMETER = "(parameter)"
+"""The column that holds no address, but which of all parameters it is: what rounding at random asks for."""
 
 COUNTS = 2
 """Columns behind the hypers and inputs, before the totals: the elements of the tensor, and of all tensors."""
@@ -319,8 +322,8 @@ class Variant:
         """For parameters of "float32", "float64" or "bfloat16"."""
         views = {view.name: getattr(view, dtype) for view in self.views}
         parts = ("reductions", "vectors", "kept", "rings")
-        found: Any = {part: getattr(self, f"{part}_{dtype}", ()) for part in parts}
-        return Kernels(pair=getattr(self, dtype), views=views, **found)
+        found = {part: getattr(self, f"{part}_{dtype}", ()) for part in parts}
+        return cast(Kernels, {"pair": getattr(self, dtype), "views": views, **found})
 
     @property
     def keeps_state(self) -> bool:

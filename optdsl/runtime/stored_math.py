@@ -73,6 +73,7 @@ random_bits = _function("random_bits")
 bf16_value, nearest_bf16, stochastic_bf16 = map(_function, ("bf16_value", "nearest_bf16", "stochastic_bf16"))
 joined, low_of, high_of = map(_function, ("joined", "low_of", "high_of"))
 f16_value, nearest_f16, stochastic_f16 = map(_function, ("f16_value", "nearest_f16", "stochastic_f16"))
+p16_value, stochastic_p16 = map(_function, ("p16_value", "stochastic_p16"))
 s8_value, stochastic_s8, u8_value, stochastic_u8 = map(
     _function, ("s8_value", "stochastic_s8", "u8_value", "stochastic_u8")
 )

@@ -105,18 +105,16 @@ def check_input(x: object, p: Tensor, what: str) -> Tensor:
     return x.detach()
 
 
-def check_state(s: object, p: Tensor, shape: tuple[int, ...], what: str) -> Tensor:
-    """The state as a tensor of that shape that is otherwise like its parameter."""
+def check_state(s: object, p: Tensor, shape: tuple[int, ...], dtype: torch.dtype, what: str) -> Tensor:
+    """The state as a tensor of that shape and dtype that is otherwise like its parameter."""
     if not isinstance(s, Tensor):
         raise TypeError(f"{what} is a {type(s).__name__}, not a tensor; clear the state")
     if s.layout != torch.strided:
         raise TypeError(f"{what} is sparse; convert it with .to_dense()")
     _check_kind(s, what, p)
-    if s.dtype != kept_in(p.dtype):
-        raise TypeError(
-            f"{what} is {_name(s.dtype)} and the parameter {_name(p.dtype)}; "
-            f"convert the state to {_name(kept_in(p.dtype))}"
-        )
+    if s.dtype != dtype:
+        of = f"and the parameter {_name(p.dtype)}" if dtype == kept_in(p.dtype) else "and kept otherwise here"
+        raise TypeError(f"{what} is {_name(s.dtype)} {of}; convert the state to {_name(dtype)}")
     if s.shape != shape:
         wanted = f"the parameter {shape}" if shape == p.shape else f"should have {shape}"
         raise ValueError(f"{what} has shape {tuple(s.shape)} and {wanted}; clear the state")
@@ -144,8 +142,10 @@ def memory_of(x: Tensor, what: str = "") -> Memory:
     return Memory(x.data_ptr(), tuple(x.shape), tuple(size * stride for stride in x.stride()), size, what)
 
 
-def fits(x: Tensor, model: Tensor) -> bool:
-    """Whether `x` lies in memory as the dense `model` of the same shape does, and is aligned."""
-    if x.dtype != model.dtype or x.is_neg() or x.data_ptr() % x.element_size():
+def fits(x: Tensor, model: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether `x` lies in memory as the dense `model` of the same shape does, and is aligned; in its dtype or
+    in the one that is given.
+    """
+    if x.dtype != (dtype or model.dtype) or x.is_neg() or x.data_ptr() % x.element_size():
         return False
     return x.stride() == model.stride() or (x.is_contiguous() and model.is_contiguous())

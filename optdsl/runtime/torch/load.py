@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optdsl.runtime.layout import Layout
+from optdsl.runtime.layout import Layout, State
 from optdsl.runtime.torch.checks import COMPUTED_IN, kept_in
-from optdsl.runtime.torch.state import STEP, number_keys
+from optdsl.runtime.torch.state import STEP, number_keys, state_specs
+from optdsl.runtime.torch.storage import dtype_of
 
 
 @dataclass(frozen=True)
@@ -38,22 +39,23 @@ def _hidden(entry: Any) -> Any:
 
 def kept(layout: Layout, state: Any) -> Any:
     """`state` with what `keep_dtypes` hid, by parameter."""
-    numbers = number_keys(layout)
+    numbers, specs = number_keys(layout), state_specs(layout)
     found: defaultdict[Any, Any] = defaultdict(dict)
     for p, entry in state.items():
         found[p] = entry
         if isinstance(entry, dict):
             taken = (
-                (name, _taken(x.tensor, p, name, numbers) if isinstance(x, _Hidden) else x)
+                (name, _taken(x.tensor, p, name, numbers, specs.get(name)) if isinstance(x, _Hidden) else x)
                 for name, x in entry.items()
             )
             found[p] = dict(taken)
     return found
 
 
-def _taken(x: Tensor, p: Any, name: str, numbers: frozenset[str]) -> Tensor:
+def _taken(x: Tensor, p: Any, name: str, numbers: frozenset[str], spec: State | None) -> Tensor:
     if name == STEP or not isinstance(p, Tensor) or not (x.is_floating_point() or x.is_complex()):
         return x.clone()
     if name in numbers:
         return x.to(torch.promote_types(x.dtype, COMPUTED_IN.get(p.dtype, x.dtype)), copy=True)
-    return x.to(p.device, kept_in(p.dtype), copy=True)
+    dtype = kept_in(p.dtype) if spec is None else dtype_of(spec, p)
+    return x.to(p.device, dtype if dtype.is_floating_point or dtype.is_complex else x.dtype, copy=True)

@@ -20,13 +20,12 @@ import torch
 from torch import Tensor
 
 from optdsl.runtime.hypers import Options
-from optdsl.runtime.layout import FIRST_GRADIENT, Layout, Variant, dims
+from optdsl.runtime.layout import FIRST_GRADIENT, PARAMETER, Layout, Variant, dims
 from optdsl.runtime.memory import Written
 from optdsl.runtime.sharded_sums import Ledger, Send
 from optdsl.runtime.table import Table, reduce_tables
 from optdsl.runtime.torch import shards
 from optdsl.runtime.torch.checks import (
-    COMPUTED_IN,
     as_real,
     check_gradient,
     check_input,
@@ -39,6 +38,7 @@ from optdsl.runtime.torch.cuda import move_to_device
 from optdsl.runtime.torch.layouts import Layouts
 from optdsl.runtime.torch.members import Member, Part, memories, state_tensors
 from optdsl.runtime.torch.state import STEP, complete_state
+from optdsl.runtime.torch.storage import states_of, worked_on_in
 from optdsl.runtime.torch.team import facts
 
 Groups = Sequence[dict[str, Any]]
@@ -122,7 +122,7 @@ class Plan:
         in_the_way = self._gradients_in_the_way(self.gradient_pointers, range(len(self.members)))
         by_kind: dict[tuple[int, torch.dtype, torch.device], list[int]] = {}
         for index, member in enumerate(self.members):
-            dtype = COMPUTED_IN[member.p.dtype]
+            dtype = worked_on_in(member.model.dtype, member.variant)
             by_kind.setdefault((id(member.variant), dtype, member.p.device), []).append(index)
         for indices in by_kind.values():
             self.parts.append(self._part(indices, in_the_way))
@@ -155,27 +155,29 @@ class Plan:
 
     def _part(self, indices: list[int], in_the_way: set[int]) -> Part:
         variant = self.members[indices[0]].variant
-        single = COMPUTED_IN[self.members[indices[0]].p.dtype] == torch.float32
+        dtype = worked_on_in(self.members[indices[0]].model.dtype, variant)
         addresses = np.zeros((len(indices), len(variant.buffers)), np.uint64)
         numbers_at = np.zeros((len(indices), 1 + len(variant.scalar_states)), np.uint64)
         widths = np.zeros_like(numbers_at, np.int64)
         for row, index in enumerate(indices):
             member = self.members[index]
-            model = self._models[index] = self._model(as_real(member.model), by_rows=variant.by_rows)
+            model = self._models[index] = self._model(as_real(member.model), dtype, by_rows=variant.by_rows)
             addresses[row, 0] = model.data_ptr()
             addresses[row, 1] = self._gradient_address(index, model, index in in_the_way)
-            for column, (spec, state) in enumerate(
-                zip(variant.states, member.state.elements, strict=True), 2
-            ):
+            specs = states_of(variant, member.model)
+            for spec, state in zip(specs, member.state.elements, strict=True):
                 like = state.detach().contiguous() if spec.per else model
+                column = variant.buffers.index(spec.name)
                 addresses[row, column] = self._place(as_real(state), like).data_ptr()
             for column, number in enumerate(member.state.numbers):
                 if number is not None:
                     numbers_at[row, column], widths[row, column] = number.data_ptr(), number.element_size()
+        if PARAMETER in variant.buffers:
+            addresses[:, variant.buffers.index(PARAMETER)] = [self.members[i].index for i in indices]
         sizes = np.array([self._models[i].numel() for i in indices], np.int64)
         table = Table(
             variant=variant,
-            **variant.kernels("float32" if single else "float64"),
+            **variant.kernels(str(dtype).removeprefix("torch.")),
             dims=np.array([dims(self.members[i].model.shape, variant.by_channel) for i in indices], np.int64),
             ledger=Ledger.of([self.members[i].share for i in indices], sizes),
             addresses=addresses,
@@ -185,21 +187,21 @@ class Plan:
             times=np.array([self.members[i].state.t for i in indices]),
             groups=np.array([self.members[i].group for i in indices], np.int64),
             places=np.array([self.members[i].index for i in indices], np.int64),
-            itemsize=4 if single else 8,
+            itemsize=8 if dtype is torch.float64 else 4,
         )
         device = self.members[indices[0]].p.device
         if device.type != "cpu":
             move_to_device(table, self._layout, device, self.members[indices[0]].what)
         step = (STEP,) if variant.keeps_step else ()
-        keys = (*step, *(state.key for state in (*variant.states, *variant.scalar_states)))
+        own = states_of(variant, self.members[indices[0]].model)
+        keys = (*step, *(state.key for state in (*own, *variant.scalar_states)))
         return Part(table, np.array(indices, np.int64), keys)
 
-    def _model(self, p: Tensor, *, by_rows: bool) -> Tensor:
+    def _model(self, p: Tensor, dtype: torch.dtype, *, by_rows: bool) -> Tensor:
         """What the kernel works on for `p`: itself, or a dense copy of the same shape.
 
         `by_rows`: the rows in memory have to be those of the tensor, whatever the order of its strides.
         """
-        dtype = COMPUTED_IN[p.dtype]
         if by_rows:
             like = torch.empty(p.shape, dtype=dtype, device=p.device)
             return p if fits(p, like) else self._copy(p, like)
@@ -208,7 +210,9 @@ class Plan:
         return self._copy(p, torch.empty_like(p, dtype=dtype, memory_format=torch.preserve_format))
 
     def _place(self, state: Tensor, model: Tensor) -> Tensor:
-        return state if fits(state, model) else self._copy(state, torch.empty_like(model))
+        """`model`: what it lies like, if in another dtype."""
+        dtype = state.dtype
+        return state if fits(state, model, dtype) else self._copy(state, torch.empty_like(model, dtype=dtype))
 
     def _copy(self, tensor: Tensor, copy: Tensor) -> Tensor:
         self._copies.append((tensor, copy.detach()))

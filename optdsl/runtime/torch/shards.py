@@ -69,7 +69,13 @@ def check_shards(p: Any, variant: Variant, what: str) -> Share | None:
     if any(placement.is_partial() for placement in p.placements):
         raise TypeError(f"{what} is {p.placements}: its values are sums; redistribute() it")
     cut = _cut(p)
+    if any(state.per == "blocks" for state in variant.states) and cut:
+        raise TypeError(
+            f"{what} is sharded, and its states of 8 bits are in blocks of the whole; keep it whole"
+        )
     if is_gathered(p, variant):
+        if variant.bfloat16 is not None:
+            raise TypeError(f"{what} is sharded, and {_DRAWN}, or keep its parameters in float32")
         if any(state.initial == THETA_0 for state in variant.states):
             raise TypeError(f"{what} is sharded, and its rule keeps a copy of the whole; keep it whole")
         return None

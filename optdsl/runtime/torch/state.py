@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from optdsl.runtime.hypers import Options, read_options
-from optdsl.runtime.layout import THETA_0, Layout, State, Variant
-from optdsl.runtime.torch.checks import DTYPES, as_real, check_state, kept_in
+from optdsl.runtime.layout import Layout, State, Variant
+from optdsl.runtime.torch.checks import DTYPES, check_state
+from optdsl.runtime.torch.storage import check_kept, dtype_of, initial, initial_value, states_of
 
 STEP = "step"
 
@@ -78,10 +79,18 @@ def check_torch_options(name: str, known: Mapping[str, Any], options: Mapping[st
             raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
 
 
+def _variants(layout: Layout) -> list[Variant]:
+    return [each for own in layout.variants.values() for each in (own, own.below) if each is not None]
+
+
 def number_keys(layout: Layout) -> frozenset[str]:
     """The keys of scalar states: what is one number for each parameter, beside the counter."""
-    variants = [each for own in layout.variants.values() for each in (own, own.below) if each is not None]
-    return frozenset(spec.key for each in variants for spec in each.scalar_states)
+    return frozenset(spec.key for each in _variants(layout) for spec in each.scalar_states)
+
+
+def state_specs(layout: Layout) -> dict[str, State]:
+    """The other states by their keys."""
+    return {spec.key: spec for each in _variants(layout) for spec in each.states}
 
 
 def check_group(layout: Layout, group: Mapping[str, Any]) -> Options:
@@ -140,13 +149,12 @@ def complete_state(
     new: dict[str, Any] = {}
     began = _began(variant, state)
     elements = []
-    for spec in variant.states:
+    check_kept(variant.states, p, what)
+    for spec in states_of(variant, p):
         if state.get(spec.key) is None:
-            new[spec.key] = _initial(layout, spec, p, hypers)
-        found = {**state, **new}[spec.key]
-        elements.append(
-            check_state(found, p, spec.shape(tuple(p.shape), hypers), f"state {spec.key} of {what}")
-        )
+            new[spec.key] = initial(layout, spec, p, hypers)
+        found, shape = {**state, **new}[spec.key], spec.shape(tuple(p.shape), hypers)
+        elements.append(check_state(found, p, shape, dtype_of(spec, p), f"state {spec.key} of {what}"))
     numbers: list[Tensor | None] = [None]
     if variant.keeps_step:
         if began and variant.uses_time and state.get(STEP) is None:
@@ -159,7 +167,7 @@ def complete_state(
     for spec in variant.scalar_states:
         value = state.get(spec.key)
         if value is None:
-            value = _initial_value(layout, spec, hypers)
+            value = initial_value(layout, spec, hypers)
         numbers.append(_number(value, spec.key, new, what, exact=_torch_class(layout.name) is None))
     return ParameterState(elements, numbers, new, t=2.0 if began else 1.0)
 
@@ -178,17 +186,18 @@ def check_loaded_state(
     """
     if not any(value is not None for value in state.values()):
         return
-    needed = [spec.key for spec in (*variant.states, *variant.scalar_states)]
+    kept = states_of(variant, p)
+    needed = [spec.key for spec in (*kept, *variant.scalar_states)]
     missing = [key for key in needed if state.get(key) is None and group.get(MADE_FOR.get(key, ""), True)]
     began = _began(variant, state)
     if began and variant.keeps_step and variant.uses_time and state.get(STEP) is None:
         missing.append(STEP)
     if missing and (began or not variant.first_step_only):
         raise ValueError(f"the loaded state of {what} lacks {', '.join(missing)}; nothing was loaded")
-    for spec in variant.states:
+    for spec in kept:
         if state.get(spec.key) is not None:
-            shape = spec.shape(tuple(p.shape), hypers)
-            check_state(state[spec.key], p, shape, f"the loaded state {spec.key} of {what}")
+            shape, dtype = spec.shape(tuple(p.shape), hypers), dtype_of(spec, p)
+            check_state(state[spec.key], p, shape, dtype, f"the loaded state {spec.key} of {what}")
     for key in (STEP, *(spec.key for spec in variant.scalar_states)):
         if state.get(key) is not None:
             _number(state[key], key, {}, what)
@@ -197,25 +206,6 @@ def check_loaded_state(
 def _began(variant: Variant, state: Mapping[str, Any]) -> bool:
     """Whether a first step has been taken, by what it left behind."""
     return any(state.get(spec.key) is not None for spec in (*variant.states, *variant.scalar_states))
-
-
-def _initial_value(layout: Layout, spec: State, hypers: tuple[float, ...]) -> float:
-    if isinstance(spec.initial, str):
-        return hypers[[hyper.name for hyper in layout.hypers].index(spec.initial)]
-    return spec.initial
-
-
-def _initial(layout: Layout, spec: State, p: Tensor, hypers: tuple[float, ...]) -> Tensor:
-    dtype = kept_in(p.dtype)
-    if spec.initial == THETA_0:
-        return p.detach().to(dtype, copy=True, memory_format=torch.preserve_format)
-    value = _initial_value(layout, spec, hypers)
-    if spec.per:
-        return torch.full(spec.shape(tuple(p.shape), hypers), value, dtype=dtype, device=p.device)
-    made = torch.zeros_like(p.detach(), dtype=dtype, memory_format=torch.preserve_format)
-    if value != 0.0:
-        as_real(made).fill_(value)  # of complex numbers both parts, as torch does
-    return made
 
 
 def _number(value: Any, key: str, new: dict[str, Any], what: str, *, exact: bool = False) -> Tensor:

@@ -27,6 +27,7 @@ from optdsl.kernel.ir import Precision, Type
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
 from optdsl.kernel.printer import print_kernel
+from optdsl.kernel.storing import PLAIN, Storing
 from optdsl.language.arguments import Meaning
 from optdsl.language.definitions import resolve
 from optdsl.language.link import Linked, link, snake
@@ -37,7 +38,6 @@ from optdsl.language.parts import Part
 from optdsl.language.printer import print_file
 from optdsl.language.specialise import specialise
 from optdsl.language.syntax import Composition, Kind
-from optdsl.storing import PLAIN, Storing
 
 Verdicts = tuple[checks.Verdict, ...]
 

@@ -8,16 +8,15 @@ NOT done: states of rows, columns, matrices, of whole tensors and of the past; p
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from optdsl.diagnostics import Report, Source
 from optdsl.diagnostics.catalogue_files import KeptOtherwise
-from optdsl.kernel.ir import BY_BLOCKS, Loop, Precision, Type
+from optdsl.kernel.ir import Loop, Precision, Type
 from optdsl.kernel.lower import lower
+from optdsl.kernel.storing import EIGHT, PARAMETERS, PLAIN, Storing
 from optdsl.language.optimizer import Age, Number, Optimizer, Ref, Role, Shape, State
 from optdsl.language.specialise import flag_settings, specialise
 
-EIGHT = "8bit"
 _SPELLED = {
     **dict.fromkeys(("f32", "float32"), Type.F32),
     **dict.fromkeys(("bf16", "bfloat16"), Type.BF16),
@@ -26,57 +25,6 @@ _SPELLED = {
 _UNSIGNED = {Type.F16: Type.P16, Type.S8: Type.U8}
 """For states that are proved not to be below 0: something may be divided by them, and they never become 0."""
 STATES = ("f32", "bf16", "f16", EIGHT)
-_THETA = {"nearest": Type.BF16, "sr": Type.BF16, "kahan": Type.PAIR, "extra16": Type.SPLIT}
-PARAMETERS = tuple(_THETA)
-"""How bfloat16 parameters are rounded: to nearest, at random ("stochastic rounding"); with what rounding left
-over kept as another bfloat16 (Kahan's sum), or with the 16 more bits that make a float32 of it.
-"""
-
-
-@dataclass(frozen=True)
-class Storing:
-    """kept: the types of states that do not have the parameter's; parameters: one of `PARAMETERS`, or ""."""
-
-    kept: tuple[tuple[str, Type], ...] = ()
-    parameters: str = ""
-
-    def precisions(self, mode: str) -> dict[str, Precision]:
-        """By the dtype of the parameters."""
-        found = {
-            "float32": Precision(mode, Type.F32, self.kept),
-            "float64": Precision(mode, Type.F64, self.kept),
-        }
-        if self.parameters:
-            theta = _THETA[self.parameters]
-            found["bfloat16"] = Precision(mode, Type.F32, self.kept, theta, self.parameters == "sr")
-        return found
-
-    @property
-    def options(self) -> list[str]:
-        """What asks the command line for it."""
-        states = [f"--state {name}={_WORDS[type_][0]}" for name, type_ in self.kept]
-        return states + ([f"--param-store {self.parameters}"] if self.parameters else [])
-
-    def words(self) -> list[str]:
-        states = [f"{name} is kept in {_WORDS[type_][1]}" for name, type_ in self.kept]
-        return states + ([f"bfloat16 parameters: {_THETA_WORDS[self.parameters]}"] if self.parameters else [])
-
-
-_WORDS = {
-    Type.F32: ("f32", "float32"),
-    Type.BF16: ("bf16", "bfloat16, rounded at random"),
-    Type.F16: ("f16", "float16, rounded at random"),
-    Type.P16: ("f16", "float16, rounded at random, but not to 0"),
-    Type.S8: (EIGHT, "8 bits with a sign and a scale for 256 of them, rounded at random"),
-    Type.U8: (EIGHT, "8 bits without a sign and a scale for 256 of them, rounded at random, but not to 0"),
-}
-_THETA_WORDS = {
-    "nearest": "rounded to nearest",
-    "sr": "rounded at random",
-    "kahan": "what rounding leaves over is kept as another bfloat16",
-    "extra16": "the 16 bits that a float32 has more are kept",
-}
-PLAIN = Storing()
 
 
 def storing(optimizer: Optimizer, states: Mapping[str, str], parameters: str = "") -> Storing:
@@ -104,7 +52,7 @@ def _named(optimizer: Optimizer, name: str) -> str | None:
 
 def _refused(optimizer: Optimizer, states: Mapping[str, str], parameters: str) -> Iterator[tuple[str, str]]:
     known = ", ".join(state.name for state in optimizer.states)
-    if parameters and parameters not in _THETA:
+    if parameters and parameters not in PARAMETERS:
         yield "parameters", f"{parameters!r} is not one of {', '.join(PARAMETERS)}"
     for name, spelled in states.items():
         what = f"`{name}`"
@@ -144,10 +92,3 @@ def _never_below_zero(optimizer: Optimizer, name: str) -> bool:
         if around is None or not around <= NONNEGATIVE:
             return False
     return True
-
-
-def bits(type_: Type) -> float:
-    """Of memory for each element, scales included."""
-    return {Type.F64: 64, Type.BF16: 16, Type.F16: 16, Type.P16: 16, Type.PAIR: 32, Type.SPLIT: 32}.get(
-        type_, 8 + 32 / 256 if type_ in BY_BLOCKS else 32
-    )

@@ -11,9 +11,9 @@ from functools import cache
 from optdsl.backend import DEFAULT_GPU_BACKEND, Program, get_gpu_writer
 from optdsl.emit.module import kernels_by_name
 from optdsl.kernel.ir import Total, Type
+from optdsl.kernel.storing import PLAIN, Storing
 from optdsl.language.optimizer import Optimizer
 from optdsl.runtime.cuda.kernel import DeviceCode
-from optdsl.storing import PLAIN, Storing
 
 
 def device_code(

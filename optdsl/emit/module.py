@@ -26,9 +26,9 @@ from optdsl.kernel.ir import Kernel, Loop, Precision
 from optdsl.kernel.lower import lower
 from optdsl.kernel.passes import run_passes
 from optdsl.kernel.stage_facts import kept_by_stages, per_tensor, recursion, rings, wholes
+from optdsl.kernel.storing import PLAIN, Storing
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.specialise import flag_settings, specialise
-from optdsl.storing import PLAIN, Storing
 
 MAX_FLAGS = 4
 BASES = {

@@ -9,9 +9,10 @@ from optdsl import __version__
 from optdsl.emit.options import Option, number, option_name, options
 from optdsl.emit.past_text import PastFacts, recursion_text, ring_text
 from optdsl.emit.stored_text import DTYPES, initial_text, more_rows
-from optdsl.kernel.ir import Precision, Type
+from optdsl.kernel.ir import PARAMETER, Precision, Type
 from optdsl.kernel.stage_facts import Ring, Whole, length_of
 from optdsl.kernel.stored import Stored
+from optdsl.kernel.storing import PLAIN, Storing
 from optdsl.language.inputs import SEED, asked_for, drawn, input_of, inputs_by_shape, made
 from optdsl.language.matrices import loop_counts
 from optdsl.language.optimizer import (
@@ -26,7 +27,6 @@ from optdsl.language.optimizer import (
 from optdsl.language.reductions import by_channel
 from optdsl.language.stages import Total
 from optdsl.runtime.layout import FIRST_GRADIENT, OPTAX_INPUTS
-from optdsl.storing import PLAIN, Storing
 
 
 def header_comment(optimizer: Optimizer, framework: str, mode: str, storing: Storing = PLAIN) -> str:
@@ -227,6 +227,8 @@ def _variant(head: str, facts: VariantFacts, precisions: Mapping[str, Precision]
     if draws := draw_rows(optimizer, named):
         lines += tuple_lines("draws", draws, 3)
         lines.append(f"            seed={seed_column(optimizer)},")
+    if stored.dithers:
+        lines.append(f"            numbered={named.index(PARAMETER)},")
     if facts.query is not None:
         lines += [f"    {line}" for line in _variant("        query=", facts.query, precisions)]
     for place, storage in enumerate(("float32", "float64") if any(facts.kept) else ()):

@@ -27,7 +27,6 @@ from fractions import Fraction
 
 from optdsl.diagnostics import Span
 from optdsl.language.optimizer import Shape
-from optdsl.runtime.layout import PARAMETER as PARAMETER
 
 
 class Type(StrEnum):
@@ -46,6 +45,8 @@ class Type(StrEnum):
 
 
 BY_BLOCKS = (Type.S8, Type.U8)
+PARAMETER = "(parameter)"
+"""The column, where there is one, that is no address: which of all parameters the tensor is."""
 WITH_MORE = {Type.S8: Type.F32, Type.U8: Type.F32, Type.PAIR: Type.BF16, Type.SPLIT: Type.LOW}
 """Types of which one buffer does not hold all, and that of the other one."""
 

@@ -28,7 +28,9 @@ class Stored:
 
     def __post_init__(self) -> None:
         precision = self.precision
-        types = dict(precision.kept)
+        here = {state.name for state in self.optimizer.states}  # with these flags
+        kept = [(name, type_) for name, type_ in precision.kept if name in here]
+        types = dict(kept)
         if precision.theta is not None:
             types["theta"] = precision.theta
             given = (name for name in inputs_by_shape(self.optimizer.inputs)[1] if drawn(name) is None)
@@ -36,7 +38,7 @@ class Stored:
         # No name of a spec holds a dot.
         more = {name: f"{name}.{_MORE[type_]}" for name, type_ in types.items() if type_ in WITH_MORE}
         types |= {more[name]: WITH_MORE[types[name]] for name in more}
-        rounded = {name for name, type_ in precision.kept if type_ is not Type.F32}
+        rounded = {name for name, type_ in kept if type_ is not Type.F32}
         object.__setattr__(self, "types", types)
         object.__setattr__(self, "more", more)
         object.__setattr__(

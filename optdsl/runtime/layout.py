@@ -11,26 +11,27 @@ from math import prod
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from optdsl.runtime.batch import CODED
-from optdsl.runtime.past.layout import Length, Recursion, Ring
+from optdsl.runtime.pass_layout import Column as Column
+from optdsl.runtime.pass_layout import Kept as Kept
+from optdsl.runtime.pass_layout import KernelPair as KernelPair
+from optdsl.runtime.pass_layout import Matrices as Matrices
+from optdsl.runtime.pass_layout import Reduction as Reduction
+from optdsl.runtime.pass_layout import Total as Total
+from optdsl.runtime.pass_layout import Vector as Vector
+from optdsl.runtime.pass_layout import Whole as Whole
+from optdsl.runtime.past.layout import Length, Ring
 
 if TYPE_CHECKING:
-    from optdsl.runtime.cuda.kernel import DeviceCode, DeviceKernel
-    from optdsl.runtime.numba_kernel import Kernel
+    from optdsl.runtime.cuda.kernel import DeviceCode
 
 THETA_0 = "theta[0]"
 """`State.initial` for a copy of the parameter as it is when the state is made."""
-
-PARAMETER = "(parameter)"
-"""The column that holds no address, but which of all parameters it is: what rounding at random asks for."""
 
 COUNTS = 2
 """Columns behind the hypers and inputs, before the totals: the elements of the tensor, and of all tensors."""
 
 LINE_COUNTS = 2
 """Columns behind these where rows and columns are reduced: how many of them a matrix has."""
-
-KernelPair = tuple["Kernel", "Kernel | DeviceKernel"]
-"""(prologue, kernel)."""
 
 
 @dataclass(frozen=True)
@@ -141,93 +142,6 @@ def dims(parameter: tuple[int, ...], by_channel: bool = False) -> tuple[int, int
 
 
 @dataclass(frozen=True)
-class Total:
-    """A sum that a pass makes, in a column behind the hypers: of each tensor, or (`over_all`) of all.
-
-    Sums over all of the same `key` are one sum, whatever the variant and the dtype of their tensors.
-    """
-
-    column: int
-    key: str
-    over_all: bool
-
-
-@dataclass(frozen=True)
-class Column:
-    """Sums that a pass makes for each column, in the buffer of that number; or the largest instead."""
-
-    buffer: int
-    largest: bool
-
-
-@dataclass(frozen=True)
-class Whole:
-    """A buffer as a stage takes it: "element" (rows x columns), "left" (rows x rows), "right" (columns x
-    columns) or "flipped" (columns x rows), in numbers of so many bytes.
-    """
-
-    buffer: int
-    per: str
-    width: int
-
-
-@dataclass(frozen=True)
-class Matrices:
-    """A stage: what it is given, in order, and what it makes: arrays, then numbers."""
-
-    pair: tuple["Kernel", Callable[..., tuple[Any, ...]]]
-    scalar_count: int
-    reads: tuple[Whole, ...]
-    writes: tuple[Whole, ...]
-    totals: tuple[Total, ...] = ()
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A state that a stage makes: the buffer of its new value, its own, and its numbers' bytes."""
-
-    result: int
-    state: int
-    per: str
-    width: int
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """One pass over memory that only reads; `totals` in the order of its partial sums, and so `columns`.
-
-    `matrices` is the stage behind it, or `recursion`; where there is only this, `pair` is None. A pass that
-    only lays out what a stage takes sums nothing (`sums`), and is called as an update is.
-    """
-
-    pair: KernelPair | None
-    scalar_count: int
-    totals: tuple[Total, ...]
-    columns: tuple[Column, ...] = ()
-    matrices: Matrices | None = None
-    sums: bool = True
-    recursion: Recursion | None = None
-
-    @property
-    def column_count(self) -> int:
-        """Columns behind the hypers that it fills."""
-        return len(self.totals) + (len(self.matrices.totals) if self.matrices else 0)
-
-    @property
-    def keys_over_all(self) -> list[str]:
-        return [total.key for total in self.totals if total.over_all]
-
-
-@dataclass(frozen=True)
-class Vector:
-    """What writes the states that have a value for each row or column (`per`), after the update."""
-
-    pair: KernelPair
-    scalar_count: int
-    per: str
-
-
-@dataclass(frozen=True)
 class View:
     """A second view of the parameters: the pairs put it into theta, from theta and the states."""
 
@@ -273,6 +187,8 @@ class Variant:
     vectors_...        what writes the states with one value for each row or column
     draws              what is drawn before a step; tensors have to be contiguous
     seed               the column of the seed, where anything is drawn
+    numbered           the column of the table that holds no address, but which of all parameters it is: what
+                       rounding at random asks for; 0: there is none
     by_channel         tensors are matrices by their first dimension
     below              the variant for tensors of fewer dimensions than `rank`; None: there is one for all
     """
@@ -304,6 +220,7 @@ class Variant:
     by_channel: bool = False
     bfloat16: KernelPair | None = None
     reductions_bfloat16: tuple[Reduction, ...] = ()
+    numbered: int = 0
 
     def of_rank(self, dimensions: int) -> "Variant":
         """The variant for a tensor of so many dimensions."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from optdsl.runtime.hypers import Options
-from optdsl.runtime.layout import FIRST_GRADIENT, PARAMETER, Layout, Variant, dims
+from optdsl.runtime.layout import FIRST_GRADIENT, Layout, Variant, dims
 from optdsl.runtime.memory import Written
 from optdsl.runtime.sharded_sums import Ledger, Send
 from optdsl.runtime.table import Table, reduce_tables
@@ -172,8 +172,8 @@ class Plan:
             for column, number in enumerate(member.state.numbers):
                 if number is not None:
                     numbers_at[row, column], widths[row, column] = number.data_ptr(), number.element_size()
-        if PARAMETER in variant.buffers:
-            addresses[:, variant.buffers.index(PARAMETER)] = [self.members[i].index for i in indices]
+        if variant.numbered:
+            addresses[:, variant.numbered] = [self.members[i].index for i in indices]
         sizes = np.array([self._models[i].numel() for i in indices], np.int64)
         table = Table(
             variant=variant,

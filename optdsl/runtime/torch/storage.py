@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from optdsl.portable.formats import MOST
 from optdsl.runtime.layout import THETA_0, Layout, State, Variant
 from optdsl.runtime.torch.checks import COMPUTED_IN, as_real, kept_in
 
@@ -65,9 +64,16 @@ def initial(layout: Layout, spec: State, p: Tensor, hypers: tuple[float, ...]) -
         high, low = _LARGEST[spec.dtype]
         value = 0 if value == 0 else high if value > 0 else low
     if spec.per:
-        value = abs(value) / MOST if spec.per == "blocks" else value
+        value = _scale(value) if spec.per == "blocks" else value
         return torch.full(spec.shape(tuple(p.shape), hypers), value, dtype=dtype, device=p.device)
     made = torch.zeros_like(p.detach(), dtype=dtype, memory_format=torch.preserve_format)
     if value != 0.0:
         as_real(made).fill_(value)  # of complex numbers both parts, as torch does
     return made
+
+
+def _scale(value: float) -> float:
+    """Of a block of which all are that number."""
+    from optdsl.portable.formats import MOST
+
+    return abs(value) / MOST

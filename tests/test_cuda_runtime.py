@@ -238,7 +238,7 @@ def test_a_device_that_is_not_there_is_refused(fake: FakeDriver) -> None:
 
 
 def test_a_capture_is_refused(fake: FakeDriver) -> None:
-    fake.capturing = True
+    fake.begin_capture(7)
     with pytest.raises(CudaError, match="CUDA graph"):
         Tensors(fake, (300,)).step()
     assert not fake.launches

@@ -51,6 +51,7 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
 _JIT_ERROR_LOG, _JIT_ERROR_LOG_SIZE = 5, 6
 _NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 OUT_OF_MEMORY, NO_DEVICE, NO_SUCH_DEVICE, NO_CAPTURE = 2, 100, 101, 900
+NO_WARM_UP = 901  # CUDA_ERROR_STREAM_CAPTURE_INVALIDATED: the graph is of no use then
 
 _WORDS = {
     OUT_OF_MEMORY: "the GPU has no memory left for the optimizer's tables; free some, and step again",
@@ -67,6 +68,8 @@ _WORDS = {
     "CUDA_LAUNCH_BLOCKING=1 to see which kernel it was",
     803: "the driver and the GPU's kernel module are of different versions; restart the machine",
     NO_CAPTURE: "a step cannot be recorded in a CUDA graph here; take it outside of the capture",
+    NO_WARM_UP: "a step is recorded in a CUDA graph, and none like it was taken before; take some first, "
+    "with the same parameters and gradients, as torch asks for: what they need is made then",
 }
 
 

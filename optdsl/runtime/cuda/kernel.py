@@ -9,7 +9,7 @@ wait for it: partial sums of each chunk come back to the host, which adds them i
 
 with scalars of the type that the kernel computes in, and one block of `THREADS` a chunk. Tables go up when
 they have changed, and only then; modules are loaded once for a device and a text. Assumed: addresses are
-right, and nothing overlaps. NOT done: CUDA graphs.
+right, and nothing overlaps. NOT done: CUDA graphs, which `step` does.
 """
 
 import ctypes
@@ -88,16 +88,27 @@ def _check_age(device: Device, ptx: str) -> None:
 class Launch:
     """A function of the device with so many arguments, all of 64 bits."""
 
-    def __init__(self, device: Device, function: int, count: int) -> None:
-        self._driver, self._function = device.driver, function
+    def __init__(self, device: Device, function: int, count: int, threads: int = THREADS) -> None:
+        self._driver, self._function, self._threads = device.driver, function, threads
         self._values = (ctypes.c_uint64 * count)()
+        self._numbers = np.ctypeslib.as_array(self._values)
         places = [ctypes.addressof(self._values) + 8 * number for number in range(count)]
         self._arguments = (ctypes.c_void_p * count)(*places)
+        self._place = ctypes.addressof(self._arguments)
 
     def __call__(self, blocks: int, stream: int, *values: int) -> None:
         """Raises `CudaError`. The driver has taken the values over when it returns."""
-        self._values[:] = list(values)
-        self._driver.launch(self._function, blocks, THREADS, stream, ctypes.addressof(self._arguments))
+        self._numbers[:] = values
+        self.go(blocks, stream)
+
+    def several(self, first: int, rest: NDArray[np.uint64]) -> None:
+        """Arguments for `go`: at most as many as there are; those behind them stay what they were."""
+        self._numbers[0] = first
+        self._numbers[1 : 1 + rest.size] = rest
+
+    def go(self, blocks: int, stream: int) -> None:
+        """With the arguments that it has."""
+        self._driver.launch(self._function, blocks, self._threads, stream, self._place)
 
 
 class DeviceTables:

@@ -130,10 +130,16 @@ class Driver:
         number = self.ask("cuDriverGetVersion", of=_INT)
         return number // 1000, number % 1000 // 10
 
-    def launch(self, function: int, blocks: int, threads: int, stream: int, arguments: int) -> None:
-        """`arguments`: the address of an array of the addresses of the arguments."""
-        grid = (blocks, 1, 1, threads, 1, 1, 0)
-        self.call("cuLaunchKernel", function, *grid, stream, arguments, None)
+
+def launch_arguments(
+    function: int, blocks: int, threads: int, stream: int, arguments: int
+) -> tuple[Any, ...]:
+    """What `cuLaunchKernel` takes, as ctypes has it, which is most of the time that such a call costs.
+
+    `arguments`: the address of an array of the addresses of the arguments.
+    """
+    given = (function, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, None)
+    return tuple(kind(each) for kind, each in zip(SIGNATURES["cuLaunchKernel"], given, strict=True))
 
 
 class Device:
@@ -150,13 +156,14 @@ class Device:
         )
         self.capability = (major, minor)
         self._context = driver.ask("cuDevicePrimaryCtxRetain", handle)
+        self._popped = ctypes.byref(_POINTER())  # which nobody reads
 
     def __enter__(self) -> None:
         """In this context, until `__exit__`; then in the one that was current before."""
         self.driver.call("cuCtxPushCurrent_v2", self._context)
 
     def __exit__(self, *failure: object) -> None:
-        self.driver.ask("cuCtxPopCurrent_v2")
+        self.driver.call("cuCtxPopCurrent_v2", self._popped)
 
     def load(self, ptx: str) -> int:
         """A module. Raises `CudaError` for text that this driver does not take; its own words are in it."""

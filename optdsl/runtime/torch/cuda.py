@@ -6,6 +6,7 @@ whose kernels are launches on torch's current stream; step counters and scalar s
 NOT done: rows, columns and matrices, random numbers, parameters of which other processes hold parts.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -29,7 +30,8 @@ def move_to_device(
     code = layout.device_code
     if reason or code is None:
         raise TypeError(f"{what} is on {device}, where {layout.name} has no kernel: {reason}; use .cpu()")
-    tables = DeviceTables(device_of(number), lambda: torch.cuda.current_stream(number).cuda_stream)
+    chunks = table.chunks  # and not the table, which would go around in a circle and stay for a while
+    tables = DeviceTables(device_of(number), _stream_of(number), lambda: chunks.version)
     count = table.chunks.table.shape[0]
     shape = (table.addresses.shape[0], table.addresses.shape[1])
 
@@ -57,6 +59,14 @@ def move_to_device(
     table.reductions = tuple(
         replace(each, pair=there(each.pair)) if each.pair else each for each in table.reductions
     )
+
+
+def _stream_of(number: int) -> Callable[[], int]:
+    """torch's current stream of a device, at each call; without an object around it, where torch has that."""
+    raw = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+    if raw is None:
+        return lambda: int(torch.cuda.current_stream(number).cuda_stream)
+    return lambda: int(raw(number))
 
 
 def _stays_there(table: Table) -> bool:

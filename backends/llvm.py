@@ -11,7 +11,15 @@ NOT done: rows, columns and matrices.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from optdsl.backend import Backend, FileWriter, GpuWriter, Program, Step, UnsupportedKernelError
+from optdsl.backend import (
+    Backend,
+    FileWriter,
+    GpuWriter,
+    PairBackend,
+    Program,
+    Step,
+    UnsupportedKernelError,
+)
 from optdsl.kernel.ir import Kernel
 from optdsl.kernel.printer import print_kernel
 from optdsl.language.link import snake
@@ -42,6 +50,12 @@ class Llvm:
 
     def load(self, program: Program, phase: str = "update") -> Step:
         return chunked_step(program, phase, self.name, _compiled)
+
+    def check(self, kernel: Kernel) -> None:
+        checked(kernel, self.name)
+
+    def pair(self, kernel: Kernel) -> tuple[Any, Any]:
+        return _compiled(kernel)
 
     def ptx(self, program: Program) -> str:
         return ptx(program)
@@ -139,4 +153,5 @@ def _compiled(kernel: Kernel) -> tuple[Any, Any]:
 
 BACKEND: Backend = Llvm()
 FILES: FileWriter = Llvm()
+PAIRS: PairBackend = Llvm()
 GPU: GpuWriter = Llvm()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from itertools import zip_longest
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from optdsl.diagnostics import InternalError, Source
 from optdsl.kernel import ir
@@ -177,6 +177,26 @@ def get_file_writer(name: str) -> FileWriter:
     if not hasattr(backend, "files"):
         raise UnknownBackendError(f"the backend `{name}` makes no files")
     return cast(FileWriter, backend)
+
+
+class PairBackend(Backend, Protocol):
+    """A backend whose kernels the runtime can call in the place of Numba's."""
+
+    def check(self, kernel: Kernel) -> None:
+        """Raises `UnsupportedKernelError`."""
+        ...
+
+    def pair(self, kernel: Kernel) -> tuple[Any, Any]:
+        """A kernel's prologue and phase, compiled, with the arguments of `runtime.numba_kernel`'s."""
+        ...
+
+
+def get_pair_backend(name: str) -> PairBackend:
+    """Raises `UnknownBackendError` for a backend that has none."""
+    backend = get_backend(name)
+    if not hasattr(backend, "pair"):
+        raise UnknownBackendError(f"the backend `{name}` has no kernels for the runtime")
+    return cast(PairBackend, backend)
 
 
 class GpuWriter(Backend, Protocol):

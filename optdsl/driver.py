@@ -167,12 +167,12 @@ def compile_files(
     writer = get_file_writer(backend)
     chosen = settled(optimizer.flags, flags or {})
     programs = [build(optimizer, Precision(mode, storage), chosen) for storage in (Type.F32, Type.F64)]
-    with _told(optimizer, backend):
+    with told(optimizer, backend):
         return writer.files(programs, form, by)
 
 
 @contextmanager
-def _told(optimizer: Optimizer, backend: str) -> Iterator[None]:
+def told(optimizer: Optimizer, backend: str) -> Iterator[None]:
     """What a backend has no kernel for, and what it misses on this machine, as problems to be shown."""
     report = Report(optimizer.source or Source("", ""))
     try:
@@ -209,7 +209,7 @@ def stages(
     program = run_passes(lowered)
     yield "kernel", _print(program)
     names = [kernel.name for kernel in program.kernels]
-    with _told(optimizer, backend):
+    with told(optimizer, backend):
         text = "\n\n".join(get_backend(backend).source(program, name) for name in names)
     yield "source", text
 

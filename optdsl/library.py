@@ -8,10 +8,13 @@ from os import PathLike, fspath
 from typing import Any, cast
 
 from optdsl import driver
+from optdsl.backend import DEFAULT_BACKEND, DEFAULT_GPU_BACKEND, get_backend
 from optdsl.checks.catalogue import NoSpecError
 from optdsl.diagnostics import Source
 from optdsl.emit.device_code import device_code
 from optdsl.emit.loading import load_generated
+from optdsl.emit.module import kernels_by_name
+from optdsl.emit.native import native
 from optdsl.files import library_names, read_library, resolve_target
 from optdsl.language.optimizer import Optimizer
 from optdsl.storing import storing
@@ -41,8 +44,13 @@ def _compiled(
     module_text = driver.compile_source(
         source, framework=framework, mode=mode, comments=False, storing=stored
     )
-    module = load_generated(module_text, f"optdsl_{framework}_{optimizer.name}")
+    # Modes may have the same text, and their classes have other kernels nevertheless.
+    suffix = "" if mode == "accurate" else f"_{mode}"
+    module = load_generated(module_text, f"optdsl_{framework}_{optimizer.name}{suffix}")
     found: Any = getattr(module, optimizer.name)
+    if mode not in get_backend(DEFAULT_BACKEND).modes:
+        with driver.told(optimizer, DEFAULT_GPU_BACKEND):
+            found.layout = native(found.layout, kernels_by_name(optimizer, mode, stored))
     if framework == "torch":
         found.layout = replace(found.layout, device_code=device_code(optimizer, mode, storing=stored))
     return cast(type, found)

@@ -19,7 +19,10 @@ def load(target: str | PathLike[str], *, mode: str = "accurate") -> type[ArrayOp
     ("clip_by_global_norm(1) | adamw").
 
     `mode` is "accurate" (computes in float64, stores in the parameter's type) or "fast" (computes in
-    the parameter's type). Raises `optdsl.OptdslError` when the spec is wrong or cannot be found.
+    the parameter's type). In "fma" and "strict", which LLVM compiles, the type is the parameter's and bits
+    are the same on every processor; "fma" does not round a product before something
+    is added to it.
+    Raises `optdsl.OptdslError` when the spec is wrong or cannot be found.
     """
     return load_class(target, "numpy", mode)
 

@@ -28,7 +28,9 @@ def load(
     ("clip_by_global_norm(1) | adamw").
 
     `mode` is "accurate" (computes in float64, stores in the parameter's type) or "fast" (computes in
-    the parameter's type).
+    the parameter's type). In "fma" and "strict", which LLVM compiles, the type is the parameter's and bits
+    are the same on every processor, NVIDIA's GPUs among them; "fma" does not round a product before something
+    is added to it.
 
     `state` says which states are kept in fewer bits, by their names or torch's keys: `{"m": "bf16", "v":
     "8bit"}`; "f32", "bf16", "f16", or "8bit", which has a scale for every 256 numbers. They are rounded at

@@ -1,9 +1,10 @@
 """What all tests share: a check that optdsl is installed, and expected outputs kept as files."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -44,3 +45,11 @@ def golden(update_golden: bool) -> Callable[[Path, str], None]:
         assert text == path.read_text(encoding="utf-8"), f"{path}: `make golden` accepts the new text"
 
     return compare
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Two fake GPUs that torch believes in: `tests.ptx.fake_torch.FakeGpus`."""
+    from tests.support.gpus import fake_gpus
+
+    yield from fake_gpus(monkeypatch)

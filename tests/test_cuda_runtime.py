@@ -67,9 +67,9 @@ def test_a_launch_updates_all_tensors_and_tables_go_up_once(fake: FakeDriver) ->
         tensors.expect()
     fake.finish()
     tensors.check()
-    assert fake.launches == ["update_f32"] * 3
-    assert fake.calls.count("cuMemcpyHtoDAsync_v2") == 3  # addresses, chunks, scalars
-    assert fake.calls.count("cuModuleLoadDataEx") == 1
+    assert fake.launches == ["write", "update_f32"] * 3
+    assert fake.calls.count("cuMemcpyHtoDAsync_v2") == 2  # addresses, chunks
+    assert fake.calls.count("cuModuleLoadDataEx") == 2
 
 
 def test_a_gradient_that_moved_is_found(fake: FakeDriver) -> None:
@@ -82,7 +82,7 @@ def test_a_gradient_that_moved_is_found(fake: FakeDriver) -> None:
     tensors.expect()
     fake.finish()
     tensors.check()
-    assert fake.calls.count("cuMemcpyHtoDAsync_v2") == 4
+    assert fake.calls.count("cuMemcpyHtoDAsync_v2") == 3
 
 
 def test_many_steps_may_be_on_their_way(fake: FakeDriver) -> None:
@@ -238,7 +238,7 @@ def test_a_device_that_is_not_there_is_refused(fake: FakeDriver) -> None:
 
 
 def test_a_capture_is_refused(fake: FakeDriver) -> None:
-    fake.capturing = True
+    fake.begin_capture(7)
     with pytest.raises(CudaError, match="CUDA graph"):
         Tensors(fake, (300,)).step()
     assert not fake.launches

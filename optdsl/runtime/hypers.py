@@ -5,7 +5,8 @@ layout's order, the chosen variant, the direction. Messages are torch's own, wor
 NOT done: remembering anything; schedulers and users change groups between steps.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from math import nan
 from typing import Any, NamedTuple
 
 from optdsl.runtime.layout import Flag, Hyper, Layout, Variant
@@ -37,12 +38,16 @@ class Options(NamedTuple):
     direction: float
 
 
-def read_options(layout: Layout, group: Mapping[str, Any]) -> Options:
+Left = Callable[[Mapping[str, Any], object], bool]
+"""Whether an option of a group is left to where it is; it is NaN here then."""
+
+
+def read_options(layout: Layout, group: Mapping[str, Any], left: Left | None = None) -> Options:
     """Raises what `read_hypers` and `read_variant` raise."""
-    return Options(read_hypers(layout, group), read_variant(layout, group), read_direction(group))
+    return Options(read_hypers(layout, group, left), read_variant(layout, group), read_direction(group))
 
 
-def read_hypers(layout: Layout, group: Mapping[str, Any]) -> tuple[float, ...]:
+def read_hypers(layout: Layout, group: Mapping[str, Any], left: Left | None = None) -> tuple[float, ...]:
     """The values of `layout.hypers`. Raises `ValueError` out of domain, `TypeError` for no number."""
     values = []
     for hyper in layout.hypers:
@@ -51,6 +56,9 @@ def read_hypers(layout: Layout, group: Mapping[str, Any]) -> tuple[float, ...]:
             raw = _element(raw, hyper, layout)
             if raw is None:  # as in torch's Adafactor, eps = (None, 1e-3): the default
                 raw = hyper.default
+        if type(raw) is not float and left is not None and left(group, raw):
+            values.append(nan)
+            continue
         value = raw if type(raw) is float else _to_float(raw, hyper)
         if not hyper.contains(value):
             own = _OF_CLASS.get((layout.name, hyper.option, hyper.index))

@@ -66,6 +66,7 @@ class Chunks:
         self._tensor = tensor
         self._ends = np.cumsum(self.table[:, 2])
         self._ranges: dict[int, list[Range]] = {}
+        self.version = 0  # another number when the table is another one
         self.set_rows(rows)
 
     @property
@@ -75,6 +76,7 @@ class Chunks:
     def set_rows(self, rows: NDArray[np.int64]) -> None:
         """`rows` (T,): which row of scalars each tensor uses from now on."""
         self.table[:, 3] = rows[self._tensor]
+        self.version += 1
 
     def ranges(self, threads: int) -> list[Range]:
         """At most `threads` contiguous ranges of chunks, with about the same number of elements each."""

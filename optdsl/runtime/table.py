@@ -82,7 +82,7 @@ class Table:
     def __post_init__(self) -> None:
         count, scalars = self.sizes.size, len(self.variant.scalar_states)
         self._rows = np.zeros(count, np.int64)
-        self._old_rows = self._rows.copy()
+        self._old_rows, self._every = self._rows.copy(), np.arange(count)
         self._t = np.empty(count)
         self._direction = np.empty(count)
         self._states = np.empty((count, scalars))
@@ -135,9 +135,15 @@ class Table:
         self._lengths = lengths
         if self._hypers is None:
             self._hypers = np.empty((self.sizes.size, hypers.shape[1] + self.variant.extra_columns))
-        rows = (self._rows, self._hypers, self._t, self._direction, self._states, self._count)
-        searched = 0 if self.reductions else SEARCHED
-        _gather(self.numbers_at, self.widths, self.times, self.groups, hypers, direction, searched, *rows)
+        if self.device_step is not None and self.device_step.keeps_numbers:
+            self._rows[:] = self._every
+            self._hypers[:, : hypers.shape[1]] = hypers[self.groups]
+            self._t[:], self._direction[:] = self.times, direction[self.groups]
+            self._count[0] = self._rows.size
+        else:
+            rows = (self._rows, self._hypers, self._t, self._direction, self._states, self._count)
+            searched = 0 if self.reductions else SEARCHED
+            _gather(self.numbers_at, self.widths, self.times, self.groups, hypers, direction, searched, *rows)
         if not np.array_equal(self._rows, self._old_rows):
             self._old_rows[:] = self._rows
             self.chunks.set_rows(self._rows)
@@ -178,7 +184,9 @@ class Table:
         The mean of no elements is NaN: a tensor without any keeps the number that would become it.
         """
         batch = self.batch
-        _scatter(self.numbers_at, self.widths, self.sizes, batch.rows, batch.t, batch.scalar_states)
+        if self.device_step is None or not self.device_step.keeps_numbers:
+            numbers = (batch.t, batch.scalar_states)
+            _scatter(self.numbers_at, self.widths, self.sizes, batch.rows, *numbers)
         self.times[:] = 2.0
 
 

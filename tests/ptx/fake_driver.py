@@ -6,7 +6,10 @@ allocations lie with gaps. Work is done late: copies and launches wait in the qu
 somebody waits for it, so that a buffer that is written to too early, or a stream that does not wait for
 another, gives wrong numbers here, too. What the interpreter traps on fails as on a GPU, at the next wait, and
 stands in `traps`. `failing` names functions that give an error instead: {"cuMemAlloc_v2": 2}.
-NOT done: graphs, peers, textures.
+What a stream is given between `begin_capture` and `end_capture` is recorded: launches with their arguments,
+copies with addresses, whose bytes are those of the replay. What the real driver refuses then (memory,
+modules, waiting, events from outside, the default stream) is refused, and the graph is of no use.
+NOT done: several streams in a graph, peers, textures.
 """
 
 import ctypes
@@ -25,6 +28,12 @@ from .text import Entry, PtxError, parsed
 
 Work = Callable[[], None]
 INVALID_CONTEXT, INVALID_HANDLE, NOT_FOUND, INVALID_PTX, ILLEGAL_ADDRESS = 201, 400, 500, 218, 700
+UNSUPPORTED, INVALIDATED, ISOLATION, IMPLICIT, CAPTURED_EVENT = 900, 901, 905, 906, 907
+NOT_WHILE_CAPTURING = frozenset(
+    "cuMemAlloc cuMemFree cuMemHostAlloc cuMemFreeHost cuModuleLoadDataEx cuStreamSynchronize "
+    "cuEventSynchronize".split()
+)
+"""What torch's capture, whose mode is the strictest, refuses whatever the stream."""
 
 
 @dataclass
@@ -46,6 +55,16 @@ class Queue:
             work = self.waiting.pop(0)
             self.done += 1
             work()
+
+
+@dataclass
+class Graph:
+    """What a stream was given while it was captured."""
+
+    stream: int
+    nodes: list[Work] = field(default_factory=list)
+    events: set[int] = field(default_factory=set)
+    invalid: bool = False
 
 
 class Refusal(Exception):
@@ -71,7 +90,7 @@ class FakeDriver:
         self.calls: list[str] = []
         self.launches: list[str] = []
         self.traps: list[Exception] = []
-        self.capturing = False
+        self.capture: Graph | None = None
         self._queues: dict[int, Queue] = {}
         self._contexts: list[int] = []
         self._modules: dict[int, dict[str, Entry]] = {}
@@ -87,13 +106,16 @@ class FakeDriver:
             setattr(self, name, prototype(self._checked(name)))
 
     def _checked(self, name: str) -> Callable[..., int]:
-        function = getattr(self, f"_{name.removesuffix('_v2')}")
+        plain = name.removesuffix("_v2")
+        function = getattr(self, f"_{plain}")
 
         def call(*arguments: Any) -> int:
             self.calls.append(name)
             if name in self.failing:
                 return self.failing[name]
             try:
+                if self.capture is not None and plain in NOT_WHILE_CAPTURING:
+                    raise self._spoiled(UNSUPPORTED)
                 function(*arguments)
             except Refusal as refusal:
                 return refusal.code
@@ -113,6 +135,41 @@ class FakeDriver:
             queue.reach(queue.end)
         if self.traps:
             raise self.traps[0]
+
+    # --- graphs, which torch makes -------------------------------------------------------------------
+
+    def begin_capture(self, stream: int) -> None:
+        assert self.capture is None
+        assert stream, "the default stream cannot be captured"
+        self.capture = Graph(stream)
+
+    def end_capture(self) -> Graph:
+        """Raises `RuntimeError` for a graph that is of no use."""
+        graph, self.capture = self.capture, None
+        assert graph is not None
+        if graph.invalid:
+            raise RuntimeError(f"the capture was invalidated ({INVALIDATED})")
+        return graph
+
+    def replay(self, graph: Graph, stream: int) -> None:
+        for node in graph.nodes:
+            self._queue(stream).add(node)
+
+    def _spoiled(self, code: int) -> Refusal:
+        assert self.capture is not None
+        self.capture.invalid = True
+        return Refusal(code)
+
+    def give(self, stream: int | None, work: Work) -> None:
+        """To a stream, or to the graph that records it."""
+        if self.capture is None or (stream and stream != self.capture.stream):
+            self._queue(stream).add(work)
+        elif not stream:
+            raise self._spoiled(IMPLICIT)
+        elif self.capture.invalid:
+            raise Refusal(INVALIDATED)
+        else:
+            self.capture.nodes.append(work)
 
     # --- devices and contexts ------------------------------------------------------------------------
 
@@ -218,7 +275,7 @@ class FakeDriver:
         def copy() -> None:
             memory.write(to, np.frombuffer(ctypes.string_at(start, size), np.uint8))
 
-        self._queue(stream).add(copy)
+        self.give(stream, copy)
 
     def _cuMemcpyDtoHAsync(self, to: int, start: int, size: int, stream: int | None) -> None:
         self._locked(to, size)
@@ -227,7 +284,7 @@ class FakeDriver:
         def copy() -> None:
             ctypes.memmove(to, memory.read(start, size).tobytes(), size)
 
-        self._queue(stream).add(copy)
+        self.give(stream, copy)
 
     # --- streams and events --------------------------------------------------------------------------
 
@@ -238,11 +295,13 @@ class FakeDriver:
         self._queue(stream).reach(self._queue(stream).end)
 
     def _cuStreamIsCapturing(self, stream: int | None, out: int) -> None:
-        _give(out, ctypes.c_int, int(self.capturing))
+        _give(out, ctypes.c_int, int(self.capture is not None and self.capture.stream == stream))
 
     def _cuStreamWaitEvent(self, stream: int | None, event: int, flags: int) -> None:
+        if self.capture is not None and (stream == self.capture.stream) != (event in self.capture.events):
+            raise self._spoiled(ISOLATION)
         other, place = self._events[event]
-        self._queue(stream).add(lambda: self._queue(other).reach(place))
+        self.give(stream, lambda: self._queue(other).reach(place))
 
     def _cuEventCreate(self, out: int, flags: int) -> None:
         self._device()
@@ -251,6 +310,10 @@ class FakeDriver:
         _give(out, ctypes.c_void_p, handle)
 
     def _cuEventRecord(self, event: int, stream: int | None) -> None:
+        if self.capture is not None:
+            self.capture.events.discard(event)
+            if stream == self.capture.stream:
+                self.capture.events.add(event)
         self._events[event] = (stream or 0, self._queue(stream).end)
 
     def _cuEventSynchronize(self, event: int) -> None:
@@ -275,7 +338,7 @@ class FakeDriver:
             dtype = dtype_of(parameter.type)
             values.append(np.frombuffer(ctypes.string_at(place or 0, dtype.itemsize), dtype)[0])
         self.launches.append(entry.name)
-        self._queue(stream).add(lambda: _run(entry, memory, blocks, threads, values))
+        self.give(stream, lambda: _run(entry, memory, blocks, threads, values))
 
 
 def _run(entry: Entry, memory: Memory, blocks: int, threads: int, values: list[Any]) -> None:

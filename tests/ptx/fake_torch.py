@@ -8,13 +8,16 @@ Assumed: a torch without CUDA.
 """
 
 import ctypes
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from .fake_driver import FakeDriver
+from .fake_driver import FakeDriver, Graph
 
 _KINDS = {torch.float32: (2, 32), torch.float64: (2, 64), torch.float16: (2, 16), torch.bfloat16: (4, 16),
           torch.int64: (0, 64), torch.int32: (0, 32), torch.bool: (6, 8)}  # fmt: skip
@@ -113,18 +116,55 @@ class FakeGpus:
         ordinary = Tensor.copy_
 
         def copy(x: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
-            ordinary(self.host(x), self.host(source))
             if x.device.type == "cuda":
-                self.known(x)
                 torch.autograd.graph.increment_version(x)
-            return x
+
+                def work() -> None:
+                    ordinary(self.raw(x), self.raw(source))
+                    self.known(x)
+
+                self.now_or_recorded(work)
+                return x
+            return ordinary(x, self.host(source))
 
         return copy
 
     def host(self, x: Tensor) -> Tensor:
         """The very memory, as a tensor of the CPU; once all work is done."""
+        if self.driver.capture is not None:
+            self.driver.capture.invalid = True
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
         self.driver.finish()
+        return self.raw(x)
+
+    def raw(self, x: Tensor) -> Tensor:
         return self.tensor(x.data_ptr(), x, _CPU, 0) if x.device.type == "cuda" else x
+
+    def now_or_recorded(self, work: Any) -> None:
+        """An operator of torch on a GPU."""
+        if self.driver.capture is not None:
+            self.driver.give(self.stream, work)
+        else:
+            self.driver.finish()
+            work()
+
+    @property
+    def captures(self) -> bool:
+        """Whether torch's current stream is captured."""
+        return self.driver.capture is not None and self.driver.capture.stream == self.stream
+
+    @contextmanager
+    def graph(self, graph: "FakeGraph") -> Iterator[None]:
+        """`torch.cuda.graph`: waits for everything, and captures a stream of its own."""
+        self.driver.finish()
+        gc.collect()
+        before, self.stream = self.stream, 77
+        self.driver.begin_capture(self.stream)
+        try:
+            yield
+        finally:
+            self.stream = before
+            graph.recorded = self.driver.end_capture()
 
     def known(self, x: Tensor) -> None:
         """Was written."""
@@ -132,6 +172,18 @@ class FakeGpus:
         reach = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) if x.numel() else 0
         first = x.data_ptr() - memory.base
         memory.known[first : first + reach * x.element_size()] = True
+
+
+class FakeGraph:
+    """`torch.cuda.CUDAGraph`."""
+
+    def __init__(self, gpus: FakeGpus) -> None:
+        self.gpus = gpus
+        self.recorded: Graph | None = None
+
+    def replay(self) -> None:
+        assert self.recorded is not None, "nothing was captured"
+        self.gpus.driver.replay(self.recorded, self.gpus.stream)
 
 
 _now: list[FakeGpus] = []
@@ -142,6 +194,11 @@ def install(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeGpus:
     gpus = FakeGpus(driver)
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: _Stream(gpus.stream))
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: gpus.captures)
+    monkeypatch.setattr(torch.cuda, "synchronize", driver.finish)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: FakeGraph(gpus))
+    monkeypatch.setattr(torch.cuda, "graph", gpus.graph)
     monkeypatch.setattr(f"{__name__}._now", [gpus])
     monkeypatch.setattr(Tensor, "to", gpus.moved)
     monkeypatch.setattr(Tensor, "copy_", gpus.copied)
@@ -178,8 +235,13 @@ def _empty_strided(
 
 
 def _fill(x: Tensor, value: Any) -> Tensor:
-    _now[0].host(x).fill_(value)
-    _now[0].known(x)
+    gpus = _now[0]
+
+    def work() -> None:
+        gpus.raw(x).fill_(value)
+        gpus.known(x)
+
+    gpus.now_or_recorded(work)
     return x
 
 

@@ -51,6 +51,7 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_...
 _JIT_ERROR_LOG, _JIT_ERROR_LOG_SIZE = 5, 6
 _NO_TIMING = 2  # CU_EVENT_DISABLE_TIMING
 OUT_OF_MEMORY, NO_DEVICE, NO_SUCH_DEVICE, NO_CAPTURE = 2, 100, 101, 900
+NO_WARM_UP = 901  # CUDA_ERROR_STREAM_CAPTURE_INVALIDATED: the graph is of no use then
 
 _WORDS = {
     OUT_OF_MEMORY: "the GPU has no memory left for the optimizer's tables; free some, and step again",
@@ -67,6 +68,8 @@ _WORDS = {
     "CUDA_LAUNCH_BLOCKING=1 to see which kernel it was",
     803: "the driver and the GPU's kernel module are of different versions; restart the machine",
     NO_CAPTURE: "a step cannot be recorded in a CUDA graph here; take it outside of the capture",
+    NO_WARM_UP: "a step is recorded in a CUDA graph, and none like it was taken before; take some first, "
+    "with the same parameters and gradients, as torch asks for: what they need is made then",
 }
 
 
@@ -127,10 +130,16 @@ class Driver:
         number = self.ask("cuDriverGetVersion", of=_INT)
         return number // 1000, number % 1000 // 10
 
-    def launch(self, function: int, blocks: int, threads: int, stream: int, arguments: int) -> None:
-        """`arguments`: the address of an array of the addresses of the arguments."""
-        grid = (blocks, 1, 1, threads, 1, 1, 0)
-        self.call("cuLaunchKernel", function, *grid, stream, arguments, None)
+
+def launch_arguments(
+    function: int, blocks: int, threads: int, stream: int, arguments: int
+) -> tuple[Any, ...]:
+    """What `cuLaunchKernel` takes, as ctypes has it, which is most of the time that such a call costs.
+
+    `arguments`: the address of an array of the addresses of the arguments.
+    """
+    given = (function, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, None)
+    return tuple(kind(each) for kind, each in zip(SIGNATURES["cuLaunchKernel"], given, strict=True))
 
 
 class Device:
@@ -147,13 +156,14 @@ class Device:
         )
         self.capability = (major, minor)
         self._context = driver.ask("cuDevicePrimaryCtxRetain", handle)
+        self._popped = ctypes.byref(_POINTER())  # which nobody reads
 
     def __enter__(self) -> None:
         """In this context, until `__exit__`; then in the one that was current before."""
         self.driver.call("cuCtxPushCurrent_v2", self._context)
 
     def __exit__(self, *failure: object) -> None:
-        self.driver.ask("cuCtxPopCurrent_v2")
+        self.driver.call("cuCtxPopCurrent_v2", self._popped)
 
     def load(self, ptx: str) -> int:
         """A module. Raises `CudaError` for text that this driver does not take; its own words are in it."""

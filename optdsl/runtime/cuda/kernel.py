@@ -9,7 +9,7 @@ wait for it: partial sums of each chunk come back to the host, which adds them i
 
 with scalars of the type that the kernel computes in, and one block of `THREADS` a chunk. Tables go up when
 they have changed, and only then; modules are loaded once for a device and a text. Assumed: addresses are
-right, and nothing overlaps. NOT done: CUDA graphs.
+right, and nothing overlaps. NOT done: CUDA graphs, which `step` does.
 """
 
 import ctypes
@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from optdsl.runtime.cuda.driver import NO_CAPTURE, CudaError, Device, refusal
-from optdsl.runtime.cuda.memory import Download, Mirror, Turn
+from optdsl.runtime.cuda import helpers
+from optdsl.runtime.cuda.driver import NO_CAPTURE, CudaError, Device, launch_arguments, refusal
+from optdsl.runtime.cuda.memory import Download, Mirror, Room, Turn
 
 THREADS = 256
 
@@ -88,26 +89,84 @@ def _check_age(device: Device, ptx: str) -> None:
 class Launch:
     """A function of the device with so many arguments, all of 64 bits."""
 
-    def __init__(self, device: Device, function: int, count: int) -> None:
-        self._driver, self._function = device.driver, function
+    def __init__(self, device: Device, function: int, count: int, threads: int = THREADS) -> None:
+        self._driver, self._function, self._threads = device.driver, function, threads
         self._values = (ctypes.c_uint64 * count)()
+        self._numbers = np.ctypeslib.as_array(self._values)
         places = [ctypes.addressof(self._values) + 8 * number for number in range(count)]
         self._arguments = (ctypes.c_void_p * count)(*places)
+        self._place = ctypes.addressof(self._arguments)
+        self._at, self._given = (0, 0), tuple[Any, ...]()  # what a launch was the last time, for the driver
 
     def __call__(self, blocks: int, stream: int, *values: int) -> None:
         """Raises `CudaError`. The driver has taken the values over when it returns."""
-        self._values[:] = list(values)
-        self._driver.launch(self._function, blocks, THREADS, stream, ctypes.addressof(self._arguments))
+        self._numbers[:] = values
+        self.go(blocks, stream)
+
+    def several(self, first: int, rest: NDArray[np.uint64]) -> None:
+        """Arguments for `go`: at most as many as there are; those behind them stay what they were."""
+        self._numbers[0] = first
+        self._numbers[1 : 1 + rest.size] = rest
+
+    def go(self, blocks: int, stream: int) -> None:
+        """With the arguments that it has."""
+        if self._at != (blocks, stream):
+            self._at = blocks, stream
+            self._given = launch_arguments(self._function, blocks, self._threads, stream, self._place)
+        self._driver.call("cuLaunchKernel", *self._given)
+
+
+class Words:
+    """A few numbers that change with every step: arguments of a launch, if it has room for them."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._room, self._many = Room(device), Mirror(device)
+        self._write: Launch | None = None
+
+    def reserve(self, size: int) -> None:
+        """Room for so many bytes."""
+        if size > 8 * helpers.WORDS:
+            self._many.reserve(size)
+        if self._write is None:
+            module = loaded(self._device, helpers.text())
+            self._room.reserve(8 * helpers.WORDS)
+            function = self._device.function(module, "write")
+            self._write = Launch(self._device, function, 1 + helpers.WORDS, threads=1)
+
+    def put(self, values: NDArray[Any], stream: int) -> int:
+        """Where they are, for what the stream does from now on."""
+        if self._write is None or values.nbytes > 8 * helpers.WORDS:
+            return self._many.put(values, stream)
+        words = np.frombuffer(values.tobytes().ljust(-(-values.nbytes // 8) * 8, b"\0"), np.uint64)
+        if words.size:
+            self._write.several(self._room.address, words)
+            self._write.go(1, stream)
+        return self._room.address
 
 
 class DeviceTables:
     """What the kernels of one table of tensors read on a device: T tensors, B buffers, at most C chunks."""
 
-    def __init__(self, device: Device, stream: Callable[[], int]) -> None:
+    def __init__(
+        self, device: Device, stream: Callable[[], int], version: Callable[[], int] | None = None
+    ) -> None:
+        """`version`: another number when the chunks are others; without it they are compared each time."""
         self.device = device
         self.stream = stream
         self.addresses, self.chunks = Mirror(device), Mirror(device)
         self.turn = Turn(device)
+        self._version = version
+        self._sent: tuple[int, int] | None = None  # the version on the device, and where it is
+
+    def chunks_at(self, chunks: NDArray[np.int64], stream: int) -> int:
+        """Where the table of chunks is; it may be as long as the model is large."""
+        now = None if self._version is None else self._version()
+        if self._sent is None or now is None or self._sent[0] != now:
+            at = self.chunks.put(chunks, stream)
+            self._sent = None if now is None else (now, at)
+            return at
+        return self._sent[1]
 
     def __repr__(self) -> str:
         return f"DeviceTables(cuda:{self.device.number})"
@@ -130,7 +189,7 @@ class DeviceKernel:
         self.__name__ = code.entry
         self.tables = tables
         self._shape, self._chunks = shape, chunks
-        self._scalars = Mirror(tables.device)
+        self._scalars = Words(tables.device)
         self._partials = Download(tables.device) if code.sums else None
         self._launch: Launch | None = None
 
@@ -152,7 +211,7 @@ class DeviceKernel:
         return self._run
 
     def _rounded(self, scalars: NDArray[np.float64]) -> NDArray[Any]:
-        own = scalars[:, : self.code.scalars]
+        own = scalars if scalars.shape[1] == self.code.scalars else scalars[:, : self.code.scalars]
         if not self.code.single:
             return own
         with np.errstate(over="ignore"):  # what is too large is infinite there, too
@@ -176,7 +235,7 @@ class DeviceKernel:
             if device.capturing(stream):
                 raise refusal(NO_CAPTURE)
             tables.turn.begin(stream)
-            values = [tables.addresses.put(addresses, stream), tables.chunks.put(chunks, stream)]
+            values = [tables.addresses.put(addresses, stream), tables.chunks_at(chunks, stream)]
             values.append(self._scalars.put(self._rounded(scalars), stream))
             if self._partials is not None:
                 values.append(self._partials.address)

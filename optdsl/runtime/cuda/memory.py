@@ -84,7 +84,7 @@ class Mirror(_Owner):
     def put(self, values: NDArray[Any], stream: int) -> int:
         """Where `values` are, rows without gaps, for what the stream does from now on."""
         bits = values.tobytes()  # in rows, and NaN is what it is
-        if bits == self._known:
+        if bits == self._known or not bits:
             return self._address
         self._known = None
         self.reserve(len(bits))
@@ -92,10 +92,9 @@ class Mirror(_Owner):
         at, event = self._host + self._next * self._bytes, self._events[self._next]
         self._next = (self._next + 1) % PIECES
         driver.call("cuEventSynchronize", event)
-        if bits:
-            ctypes.memmove(at, bits, len(bits))
-            driver.call("cuMemcpyHtoDAsync_v2", self._address, at, len(bits), stream)
-            driver.call("cuEventRecord", event, stream)
+        ctypes.memmove(at, bits, len(bits))
+        driver.call("cuMemcpyHtoDAsync_v2", self._address, at, len(bits), stream)
+        driver.call("cuEventRecord", event, stream)
         self._known = bits
         return self._address
 

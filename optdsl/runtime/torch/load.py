@@ -7,6 +7,7 @@ NOT done: any check of what is loaded (`torch_state`).
 """
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,21 @@ from torch import Tensor
 
 from optdsl.runtime.layout import Layout, State
 from optdsl.runtime.torch.checks import COMPUTED_IN, kept_in
-from optdsl.runtime.torch.state import STEP, number_keys, state_specs
+from optdsl.runtime.torch.state import CPU, STEP, number_keys, state_specs
 from optdsl.runtime.torch.storage import dtype_of
+
+
+def sent_home(layout: Layout, groups: Sequence[Mapping[str, Any]], state: Any) -> None:
+    """Counters and scalar states go to where steps keep them, as torch's go: with `capturable` to the
+    parameter's device. `state` is by parameter, and changed.
+    """
+    keys = {STEP, *number_keys(layout)}
+    for group in groups:
+        for p in group["params"]:
+            home = p.device if group["capturable"] else CPU
+            for key in keys & state.get(p, {}).keys():
+                if isinstance(state[p][key], Tensor) and state[p][key].device != home:
+                    state[p][key] = state[p][key].to(home)
 
 
 @dataclass(frozen=True)

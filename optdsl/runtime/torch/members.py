@@ -16,6 +16,7 @@ from optdsl.runtime.sharded_sums import Share
 from optdsl.runtime.table import Table
 from optdsl.runtime.torch.checks import memory_of
 from optdsl.runtime.torch.state import ParameterState
+from optdsl.runtime.torch.storage import worked_on_in
 
 
 @dataclass
@@ -35,6 +36,7 @@ class Member:
     variant: Variant
     state: ParameterState
     index: int  # among all parameters
+    counted: bool = False  # on the GPU: its counter and scalar states are there
 
 
 @dataclass
@@ -46,6 +48,27 @@ class Part:
     keys: tuple[str, ...]
     dicts: list[dict[str, Any]] = field(default_factory=list)
     values: list[list[Tensor]] = field(default_factory=list)
+
+
+def of_a_kind(members: list[Member]) -> list[list[int]]:
+    """Which of the members are stepped together."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for index, member in enumerate(members):
+        dtype = worked_on_in(member.model.dtype, member.variant)
+        kind = id(member.variant), dtype, member.p.device, member.counted
+        found.setdefault(kind, []).append(index)
+    return list(found.values())
+
+
+def numbers_of(members: list[Member]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Addresses and bytes (T, 1 + K) of the counter and scalar states of each, 0 for one that is not kept."""
+    found = [
+        (0, 0) if number is None else (number.data_ptr(), number.element_size())
+        for member in members
+        for number in member.state.numbers
+    ]
+    table = np.array(found, np.uint64).reshape(len(members), -1, 2)
+    return table[:, :, 0].copy(), table[:, :, 1].astype(np.int64)
 
 
 def state_tensors(member: Member) -> list[Tensor]:

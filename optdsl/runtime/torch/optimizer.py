@@ -22,9 +22,10 @@ from optdsl.runtime.inputs import arrays, numbers, unread
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout, check_dimensions
 from optdsl.runtime.thread_pool import chosen_thread_count
 from optdsl.runtime.torch.callers import refuse_some_of_all
+from optdsl.runtime.torch.capture import no_warm_up, recording, refuse_query, sources, stays_on_gpu
 from optdsl.runtime.torch.graph import InGraph, traced_step
 from optdsl.runtime.torch.idle import Made, forget, is_idle, make_state
-from optdsl.runtime.torch.load import keep_dtypes, kept
+from optdsl.runtime.torch.load import keep_dtypes, kept, sent_home
 from optdsl.runtime.torch.plan import Plan
 from optdsl.runtime.torch.query import at_query_point
 from optdsl.runtime.torch.scaling import loss_scale
@@ -50,6 +51,7 @@ class FusedOptimizer(torch.optim.Optimizer):
     _in_graph: InGraph | None = None  # what compiled steps are told, once there is one
     _made: Made = ()  # state for a distributed checkpoint, as it was made
     _shown: Saved | None = None  # what the parameters are, while they show a view of them
+    _recorded: tuple[Plan, ...] = ()  # whose memory CUDA graphs may go on using
 
     def __init__(self, params: Iterable[Any], options: dict[str, Any]) -> None:
         refuse_some_of_all(self.layout)
@@ -104,6 +106,7 @@ class FusedOptimizer(torch.optim.Optimizer):
 
     def _step(self, closure: Closure | None, loss: Any, hvp: Any) -> Any:
         refuse_while_shown(self.layout, self._shown is not None, "no step is taken")
+        records = recording(self)
         if not self.state and is_idle():
             self._made = make_state(self)
             return None
@@ -119,6 +122,7 @@ class FusedOptimizer(torch.optim.Optimizer):
                     "pass a closure, opt.step(closure), that clears the gradients, computes the loss, "
                     "calls backward() and returns the loss"
                 )
+            refuse_query(self.layout, self.param_groups)
             found = at_query_point(self, closure, self._threads())
             loss, shown = found.loss, found.shown
             if found.first is not None:
@@ -130,7 +134,7 @@ class FusedOptimizer(torch.optim.Optimizer):
             given["loss"] = loss
         if (scale := loss_scale(self)) is not None:
             with torch.no_grad():
-                self._update(numbers(self.layout, given), inputs, scale)
+                self._update(numbers(self.layout, given), inputs, scale, records=records)
         return shown
 
     def _update(
@@ -139,6 +143,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         inputs: dict[str, Any],
         scale: float,
         gradients: list[Tensor | None] | None = None,
+        *,
+        records: bool = False,
     ) -> None:
         parameters = [p for group in self.param_groups for p in group["params"]]
         given = [p.grad for p in parameters] if gradients is None else gradients
@@ -146,7 +152,7 @@ class FusedOptimizer(torch.optim.Optimizer):
         threads = self._threads()
 
         def prepare() -> Plan:
-            return self._prepared(parameters, given, scalars, inputs, scale)
+            return self._prepared(parameters, given, scalars, inputs, scale, records=records)
 
         forget(self.state, self._made)
         self._made = ()
@@ -154,6 +160,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         if plan is not self._plan:
             plan.commit(self.state)
             self._plan = plan
+        if records and plan not in self._recorded:
+            self._recorded += (plan,)
         plan.run(threads, None if team is None else team.send)
 
     def _prepared(
@@ -163,17 +171,24 @@ class FusedOptimizer(torch.optim.Optimizer):
         scalars: tuple[float, ...],
         inputs: dict[str, Any],
         scale: float,
+        *,
+        records: bool,
     ) -> Plan:
-        """The plan for this step, with everything looked at and nothing changed."""
+        """The plan for this step, with everything looked at and nothing changed. `records`: for a CUDA graph,
+        to which nothing can be new.
+        """
         gradients = given
         if any_sharded(given, parameters):
             gradients = [local_gradient(g, p) for g, p in zip(given, parameters, strict=True)]
-        options = [check_group(self.layout, group) for group in self.param_groups]
+        options = [check_group(self.layout, group, stays_on_gpu) for group in self.param_groups]
+        on_gpu = sources(self.layout, self.param_groups)
         plan = self._plan
         if plan is None or not plan.holds(options, parameters, self.state, gradients):
+            if records:
+                raise no_warm_up(self)
             self._plan = None
             plan = Plan.build(self.layout, self.param_groups, options, self.state, gradients)
-        plan.gather(options, scalars, scale)
+        plan.gather(options, scalars, scale, on_gpu)
         plan.place_inputs(inputs)
         return plan
 
@@ -236,6 +251,7 @@ class FusedOptimizer(torch.optim.Optimizer):
                 group.setdefault(key, value)
             check_group(self.layout, group)
             self._check_state(state["state"], group, number)
+        sent_home(self.layout, state["param_groups"], state["state"])
         super().__setstate__(state)
         self._plan = self._in_graph = None
         self._made = ()

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optdsl.runtime.cuda.step import Source
 from optdsl.runtime.hypers import Options
 from optdsl.runtime.layout import FIRST_GRADIENT, Layout, Variant, dims
 from optdsl.runtime.memory import Written
@@ -36,8 +37,8 @@ from optdsl.runtime.torch.checks import (
 )
 from optdsl.runtime.torch.cuda import move_to_device
 from optdsl.runtime.torch.layouts import Layouts
-from optdsl.runtime.torch.members import Member, Part, memories, state_tensors
-from optdsl.runtime.torch.state import STEP, complete_state
+from optdsl.runtime.torch.members import Member, Part, memories, numbers_of, of_a_kind, state_tensors
+from optdsl.runtime.torch.state import CPU, STEP, complete_state
 from optdsl.runtime.torch.storage import states_of, worked_on_in
 from optdsl.runtime.torch.team import facts
 
@@ -110,9 +111,13 @@ class Plan:
                 if not moves:
                     check_gradient(g, here, what)
                 own = shards.local_states(state.get(p, {}), p, what)  # which makes no entry
-                complete = complete_state(layout, chosen, model, own, hypers, what)
+                counted = bool(group.get("capturable")) and p.is_cuda and not moves
+                home = p.device if counted else CPU
+                complete = complete_state(layout, chosen, model, own, hypers, what, home)
                 g = None if moves else g
-                members.append(Member(p, share, here, model, g, number, what, chosen, complete, index))
+                members.append(
+                    Member(p, share, here, model, g, number, what, chosen, complete, index, counted)
+                )
         missing = [g is None for g in gradients]
         return cls(layout, parameters, missing, [option.variant for option in options], members)
 
@@ -120,12 +125,7 @@ class Plan:
         self.written = Written.of([memory for member in self.members for memory in memories(member)])
         self._expected()
         in_the_way = self._gradients_in_the_way(self.gradient_pointers, range(len(self.members)))
-        by_kind: dict[tuple[int, torch.dtype, torch.device], list[int]] = {}
-        for index, member in enumerate(self.members):
-            dtype = worked_on_in(member.model.dtype, member.variant)
-            by_kind.setdefault((id(member.variant), dtype, member.p.device), []).append(index)
-        for indices in by_kind.values():
-            self.parts.append(self._part(indices, in_the_way))
+        self.parts = [self._part(indices, in_the_way) for indices in of_a_kind(self.members)]
         # Gradients that the tables point to directly: all others are copied every step.
         self._direct = np.array([i not in self._gradient_copies for i in range(len(self.members))], np.bool_)
 
@@ -157,8 +157,7 @@ class Plan:
         variant = self.members[indices[0]].variant
         dtype = worked_on_in(self.members[indices[0]].model.dtype, variant)
         addresses = np.zeros((len(indices), len(variant.buffers)), np.uint64)
-        numbers_at = np.zeros((len(indices), 1 + len(variant.scalar_states)), np.uint64)
-        widths = np.zeros_like(numbers_at, np.int64)
+        numbers_at, widths = numbers_of([self.members[index] for index in indices])
         for row, index in enumerate(indices):
             member = self.members[index]
             model = self._models[index] = self._model(as_real(member.model), dtype, by_rows=variant.by_rows)
@@ -169,9 +168,6 @@ class Plan:
                 like = state.detach().contiguous() if spec.per else model
                 column = variant.buffers.index(spec.name)
                 addresses[row, column] = self._place(as_real(state), like).data_ptr()
-            for column, number in enumerate(member.state.numbers):
-                if number is not None:
-                    numbers_at[row, column], widths[row, column] = number.data_ptr(), number.element_size()
         if variant.numbered:
             addresses[:, variant.numbered] = [self.members[i].index for i in indices]
         sizes = np.array([self._models[i].numel() for i in indices], np.int64)
@@ -191,7 +187,8 @@ class Plan:
         )
         device = self.members[indices[0]].p.device
         if device.type != "cpu":
-            move_to_device(table, self._layout, device, self.members[indices[0]].what)
+            first = self.members[indices[0]]
+            move_to_device(table, self._layout, device, first.what, counted=first.counted)
         step = (STEP,) if variant.keeps_step else ()
         own = states_of(variant, self.members[indices[0]].model)
         keys = (*step, *(state.key for state in (*own, *variant.scalar_states)))
@@ -306,14 +303,24 @@ class Plan:
             part.table.addresses[moved, 1] = addresses[part.members[moved]]
         return True
 
-    def gather(self, options: Sequence[Options], numbers: tuple[float, ...], scale: float = 1.0) -> None:
+    def gather(
+        self,
+        options: Sequence[Options],
+        numbers: tuple[float, ...],
+        scale: float = 1.0,
+        sources: Sequence[Source] = (),
+    ) -> None:
         """This step's rows, from the groups, the inputs of one number, the counters and the scalar states;
-        compiles if need be. The gradients are divided by `scale`.
+        compiles if need be. The gradients are divided by `scale`. `sources`: hypers that are on a GPU.
         """
         hypers = np.array([(*option.hypers, *numbers) for option in options]).reshape(len(options), -1)
         direction = np.array([option.direction / scale for option in options])
         self._said = hypers, direction
         for part in self.parts:
+            if part.table.device_step is not None:
+                groups = set(part.table.groups.tolist())
+                own = (each for each in sources if each.group in groups)
+                part.table.device_step.take(hypers, direction, own)
             part.table.compile()
             part.table.gather(hypers, direction)
 

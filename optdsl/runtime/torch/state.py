@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optdsl.runtime.hypers import Options, read_options
+from optdsl.runtime.hypers import Left, Options, read_options
 from optdsl.runtime.layout import Layout, State, Variant
 from optdsl.runtime.torch.checks import DTYPES, check_state
 from optdsl.runtime.torch.storage import check_kept, dtype_of, initial, initial_value, states_of
 
 STEP = "step"
+
+CPU = torch.device("cpu")
 
 INERT: dict[str, Any] = {"foreach": None, "capturable": False, "differentiable": False, "fused": None}
 """How torch's classes run, not what they compute: carried along so that torch can load our groups."""
@@ -93,10 +95,10 @@ def state_specs(layout: Layout) -> dict[str, State]:
     return {spec.key: spec for each in _variants(layout) for spec in each.states}
 
 
-def check_group(layout: Layout, group: Mapping[str, Any]) -> Options:
+def check_group(layout: Layout, group: Mapping[str, Any], left: Left | None = None) -> Options:
     """Raises `ValueError` or `TypeError` if a group asks for something that this optimizer does not do."""
     _check_neutral(layout, group)
-    return read_options(layout, group)
+    return read_options(layout, group, left)
 
 
 def _check_neutral(layout: Layout, group: Mapping[str, Any]) -> None:
@@ -144,8 +146,9 @@ def complete_state(
     state: Mapping[str, Any],
     hypers: tuple[float, ...],
     what: str,
+    home: torch.device = CPU,
 ) -> ParameterState:
-    """The tensors that `variant` needs for `p`. Raises what `check_state` raises."""
+    """The tensors that `variant` needs for `p`; numbers are on `home`. Raises what `check_state` raises."""
     new: dict[str, Any] = {}
     began = _began(variant, state)
     elements = []
@@ -163,12 +166,13 @@ def complete_state(
                 "load a whole state_dict, or clear the state"
             )
         step = state.get(STEP)
-        numbers[0] = _number(0.0 if step is None else step, STEP, new, what)
+        numbers[0] = _number(0.0 if step is None else step, STEP, new, what, home)
     for spec in variant.scalar_states:
         value = state.get(spec.key)
         if value is None:
             value = initial_value(layout, spec, hypers)
-        numbers.append(_number(value, spec.key, new, what, exact=_torch_class(layout.name) is None))
+        exact = _torch_class(layout.name) is None
+        numbers.append(_number(value, spec.key, new, what, home, exact=exact))
     return ParameterState(elements, numbers, new, t=2.0 if began else 1.0)
 
 
@@ -208,7 +212,9 @@ def _began(variant: Variant, state: Mapping[str, Any]) -> bool:
     return any(state.get(spec.key) is not None for spec in (*variant.states, *variant.scalar_states))
 
 
-def _number(value: Any, key: str, new: dict[str, Any], what: str, *, exact: bool = False) -> Tensor:
+def _number(
+    value: Any, key: str, new: dict[str, Any], what: str, home: torch.device = CPU, *, exact: bool = False
+) -> Tensor:
     """A 0-d tensor that can be counted in; anything else of one number becomes one, under `key` in `new`.
 
     As torch has it, in the default dtype; `exact`, where torch has no such class, in float64.
@@ -216,12 +222,12 @@ def _number(value: Any, key: str, new: dict[str, Any], what: str, *, exact: bool
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise ValueError(f"state {key} of {what} has {value.numel()} elements, not one; clear the state")
-        if value.device.type == "cpu" and value.dtype in DTYPES:
+        if value.device == home and value.dtype in DTYPES:
             return value
         value = value.item()
     if not isinstance(value, int | float):
         raise TypeError(f"state {key} of {what} is a {type(value).__name__}, not a number; clear the state")
     wide = exact or torch.get_default_dtype() == torch.float64
-    new[key] = torch.tensor(float(value), dtype=torch.float64 if wide else torch.float32)
+    new[key] = torch.full((), float(value), dtype=torch.float64 if wide else torch.float32, device=home)
     number: Tensor = new[key]
     return number

@@ -14,7 +14,6 @@ from optdsl.diagnostics import Source
 from optdsl.emit.device_code import device_code
 from optdsl.emit.loading import load_generated
 from optdsl.emit.module import kernels_by_name
-from optdsl.emit.native import native
 from optdsl.files import library_names, read_library, resolve_target
 from optdsl.language.optimizer import Optimizer
 from optdsl.storing import storing
@@ -49,6 +48,8 @@ def _compiled(
     module = load_generated(module_text, f"optdsl_{framework}_{optimizer.name}{suffix}")
     found: Any = getattr(module, optimizer.name)
     if mode not in get_backend(DEFAULT_BACKEND).modes:
+        from optdsl.emit.native import native
+
         with driver.told(optimizer, DEFAULT_GPU_BACKEND):
             found.layout = native(found.layout, kernels_by_name(optimizer, mode, stored))
     if framework == "torch":

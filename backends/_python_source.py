@@ -39,6 +39,7 @@ from ._stored_source import (
     in_blocks,
     key_lines,
     loaded,
+    noise_lines,
     scale_lines,
     stored_lines,
 )
@@ -129,6 +130,7 @@ def phase_source(kernel: Kernel, name: str, source: Source | None = None) -> str
         *(f"{_INDENT * 2}{line}" for line in key_lines(kernel)),
     ]
     body = [line for stmt in phase.body for line in _phase_lines(stmt, kernel, source)]
+    body = [*noise_lines(kernel, of_blocks=False), *body]
     if sums:
         return "\n".join([*head, *_summing(phase, body, scale_lines(kernel))])
     blocks = in_blocks(kernel, body) if by_blocks(kernel) else _plain(body)

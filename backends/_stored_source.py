@@ -3,11 +3,13 @@
 Numbers of 16 bits are turned into float32 where they are read, and back where they are written. Those of 8
 bits have a scale for each `CODED` of them, which is known only when all of these are computed: they wait as
 float32, in a block that stays in the fastest cache, and a second loop writes them. What is rounded at random
-is rounded by `random_bits`: of a key for each chunk and buffer, and the number of the element.
+is rounded by `random_bits`: of a key for each chunk, and the number of the element. Two buffers share them.
 Assumes a verified kernel. The functions are those of `runtime.stored_math`.
 """
 
-from optdsl.kernel.ir import BY_BLOCKS, PARAMETER, TIME, Buffer, Cast, Kernel, Local, Store, Type
+from collections.abc import Iterable
+
+from optdsl.kernel.ir import BY_BLOCKS, PARAMETER, Buffer, Cast, Kernel, Store, Type
 from optdsl.kernel.walk import used_buffers
 from optdsl.runtime.batch import MAX_BUFFERS
 
@@ -16,9 +18,9 @@ _HALF = (Type.BF16, Type.F16, Type.P16)  # of which each number is read by itsel
 _READ = dict.fromkeys((*_HALF, Type.PAIR, Type.SPLIT, Type.LOW), "u16") | dict.fromkeys(BY_BLOCKS, "u8")
 """What a type is to memory."""
 IMPORTS = """from optdsl.runtime.stored_math import CODED, bf16_value, block_memory, block_scale, f16_value
-from optdsl.runtime.stored_math import high_of, inverse_of, joined, low_of, nearest_bf16, random_bits
+from optdsl.runtime.stored_math import high_of, inverse_of, joined, low_of, nearest_bf16, other_half
 from optdsl.runtime.stored_math import rounding_key, s8_value, stochastic_bf16, stochastic_f16, stochastic_s8
-from optdsl.runtime.stored_math import p16_value, stochastic_p16, stochastic_u8, u8_value
+from optdsl.runtime.stored_math import p16_value, random_bits, stochastic_p16, stochastic_u8, u8_value
 from optdsl.runtime.numba_kernel import read_u8, read_u16, u8_bytes, u16_bytes, write_u8, write_u16
 """
 
@@ -57,15 +59,43 @@ def _column(kernel: Kernel, buffer: str) -> int:
     return [each.name for each in kernel.buffers].index(buffer)
 
 
+def _dithered(kernel: Kernel) -> dict[str, int]:
+    """A number for each buffer that is rounded at random: two after one another share 32 random bits.
+
+    Numbers of 8 bits are rounded in a loop of their own, and share none with others.
+    """
+    stores = [stmt for stmt in kernel.phases[0].body if isinstance(stmt, Store)]
+    found = [stmt for stmt in stores if isinstance(stmt.value, Cast) and stmt.value.at is not None]
+    coded_ = [stmt.buffer for stmt in found if kernel.buffer(stmt.buffer).type in BY_BLOCKS]
+    others = [stmt.buffer for stmt in found if stmt.buffer not in coded_]
+    first = len(others) + len(others) % 2
+    return {name: number for number, name in enumerate(others)} | {
+        name: number for number, name in enumerate(coded_, first)
+    }
+
+
 def key_lines(kernel: Kernel) -> list[str]:
-    """A key for each buffer that is rounded at random."""
-    lines = []
-    for stmt in kernel.phases[0].body:
-        if isinstance(stmt, Store) and isinstance(stmt.value, Cast) and stmt.value.at is not None:
-            assert stmt.value.at == Local(TIME, stmt.value.at.type)
-            place = f"addresses[tensor, {_column(kernel, PARAMETER)}]"
-            lines.append(f"{stmt.buffer}_key = rounding_key({place}, now, {_column(kernel, stmt.buffer)})")
-    return lines
+    """What random bits are a function of beside the element, for each two buffers that share them."""
+    if not (found := _dithered(kernel)):
+        return []
+    place = f"addresses[tensor, {_column(kernel, PARAMETER)}]"
+    return [f"key{pair} = rounding_key({place}, now, {pair})" for pair in _pairs(found.values())]
+
+
+def _pairs(numbers: Iterable[int]) -> list[int]:
+    return sorted({number // 2 for number in numbers})
+
+
+def noise_lines(kernel: Kernel, *, of_blocks: bool) -> list[str]:
+    """The random bits of an element: for what is rounded as it is computed, or for the codes of blocks."""
+    found = _dithered(kernel)
+    numbers = (n for name, n in found.items() if (kernel.buffer(name).type in BY_BLOCKS) is of_blocks)
+    return [f"noise{pair} = random_bits(start + i, key{pair})" for pair in _pairs(numbers)]
+
+
+def _noise(kernel: Kernel, name: str) -> str:
+    pair, second = divmod(_dithered(kernel)[name], 2)
+    return f"other_half(noise{pair})" if second else f"noise{pair}"
 
 
 def by_blocks(kernel: Kernel) -> bool:
@@ -114,7 +144,7 @@ def stored_lines(kernel: Kernel, name: str, cast: Cast, value: str) -> list[str]
                 write.format(f"{name}_word"), rest.format(f"nearest_bf16({short})")]  # fmt: skip
     if cast.at is None:
         return [write.format(f"nearest_{cast.type}({value})")]
-    return [write.format(f"stochastic_{cast.type}({value}, random_bits(start + i, {name}_key))")]
+    return [write.format(f"stochastic_{cast.type}({value}, {_noise(kernel, name)})")]
 
 
 def _waiting(kernel: Kernel, buffer: Buffer) -> int:
@@ -134,16 +164,16 @@ def in_blocks(kernel: Kernel, body: list[str]) -> list[str]:
         f"{_INDENT * 2}i = block + j",
         *(f"{_INDENT * 2}{line}" for line in body),
     ]
+    after = ["i = block + j", *noise_lines(kernel, of_blocks=True)]
     for buffer in stored:
-        name, number = buffer.name, _waiting(kernel, buffer)
-        scaled = f"read_f32({name}_block, j, {number}) * inverse_of({name}_scale)"
-        code = f"stochastic_{buffer.type}({scaled}, random_bits(start + i, {name}_key))"
-        more = _column(kernel, buffer.more)
+        name, number, more = buffer.name, _waiting(kernel, buffer), _column(kernel, buffer.more)
         lines += [
             f"{_INDENT}{name}_scale = block_scale({name}_block, count)",
             f"{_INDENT}write_f32({_rest(buffer)}, block // CODED, {name}_scale, {more})",
-            f"{_INDENT}for j in range(count):",
-            f"{_INDENT * 2}i = block + j",
-            f"{_INDENT * 2}write_u8({name}_at, i, {code}, {_column(kernel, name)})",
         ]
+        scaled = f"read_f32({name}_block, j, {number}) * inverse_of({name}_scale)"
+        code = f"stochastic_{buffer.type}({scaled}, {_noise(kernel, name)})"
+        after.append(f"write_u8({name}_at, i, {code}, {_column(kernel, name)})")
+    if stored:
+        lines += [f"{_INDENT}for j in range(count):", *(f"{_INDENT * 2}{line}" for line in after)]
     return [f"{_INDENT * 2}{line}" for line in lines]

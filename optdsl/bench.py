@@ -52,7 +52,7 @@ class Result:
     mode: str
     threads: int
     machine: str
-    bytes_moved: int
+    bytes_moved: float
     gigabytes: float
     rows: tuple[Row, ...]
 

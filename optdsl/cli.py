@@ -131,6 +131,7 @@ def check(targets: Sequence[str], form: str, strict: bool, rates: bool, quiet: b
 
 
 FILES = ("ll", "asm", "o", "so", "py", "ptx")  # what a backend may write that is no Python
+STORES = ("nearest", "sr", "kahan", "extra16")  # `kernel.storing.PARAMETERS`
 MODES = ("accurate", "fast", "fma", "strict")  # `kernel.ir.MODES`, which need not be imported for --help
 
 
@@ -146,6 +147,10 @@ MODES = ("accurate", "fast", "fma", "strict")  # `kernel.ir.MODES`, which need n
 @click.option("--flag", "flags", multiple=True, metavar="NAME=true|false", help="Choose a flag of the spec.")
 @click.option("--emit", type=click.Choice(["source", "ir", *FILES]), default="source", show_default=True,
               help="A library (so, o) with its C header, or in a Python file (py); or a stage.")  # fmt: skip
+@click.option("--state", "states", multiple=True, metavar="NAME=FORMAT", help="Keep a state in f32, bf16, "
+              "f16 or 8bit, rounded at random; for torch. See docs/precision.md.")  # fmt: skip
+@click.option("--param-store", type=click.Choice(STORES), help="How bfloat16 parameters are "
+              "rounded: to nearest, at random (sr), or with what is left over kept; for torch.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite a file that optdsl did not write.")
 @everywhere
 def compile_command(
@@ -156,6 +161,8 @@ def compile_command(
     mode: str | None,
     flags: Sequence[str],
     emit: str,
+    states: Sequence[str],
+    param_store: str | None,
     force: bool,
 ) -> None:
     """Compile a spec to a Python module, or to a library that needs no Python.
@@ -169,7 +176,7 @@ def compile_command(
     """
     from optdsl.compiling import Wanted, compiled
 
-    wanted = Wanted(output, framework, backend, mode, flags, emit, force)
+    wanted = Wanted(output, framework, backend, mode, flags, emit, force, states, param_store or "")
     compiled(target, wanted, lambda error: _show(error))
 
 
@@ -182,9 +189,13 @@ def compile_command(
     help="Only these.",
 )
 @click.option("--max-state", type=click.IntRange(0), metavar="BYTES", help="At most so many a parameter.")
+@click.option("--state", type=click.Choice(["bf16", "f16", "8bit"]), help="Bytes as they are with states "
+              "kept so, of those optimizers for which they can be.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @everywhere
-def list_command(words: tuple[str, ...], sharding: str | None, max_state: int | None, form: str) -> None:
+def list_command(
+    words: tuple[str, ...], sharding: str | None, max_state: int | None, state: str | None, form: str
+) -> None:
     """List the specs that come with optdsl.
 
     Optimizers with what each keeps and moves in memory; then objectives, and the parts of compositions. With
@@ -192,7 +203,7 @@ def list_command(words: tuple[str, ...], sharding: str | None, max_state: int | 
     """
     from optdsl.listing import Wanted, rows, text
 
-    wanted = Wanted(words, sharding, max_state)
+    wanted = Wanted(words, sharding, max_state, state or "")
     if form == "json":
         for row in rows(wanted):
             click.echo(json.dumps({"schema_version": 1, **row}))

@@ -16,6 +16,7 @@ from optdsl.diagnostics import OptdslError
 from optdsl.driver import compile_files, compile_source, front, stages
 from optdsl.emit.text import printable
 from optdsl.files import STDIN, atomic_write, folder_for, resolve_target
+from optdsl.storing import storing
 
 TEXTS = ("source", "ir")
 
@@ -31,6 +32,8 @@ class Wanted:
     flags: Sequence[str]
     emit: str
     force: bool
+    states: Sequence[str] = ()
+    param_store: str = ""
 
 
 def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -> None:
@@ -43,6 +46,10 @@ def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -
     if flags and wanted.emit in TEXTS and wanted.backend is None:
         raise click.BadParameter("a module has all of them: give --target, too.", param_hint="'--flag'")
     named = printable(source.name)  # a file may have any name, and this goes into comments
+    if (wanted.states or wanted.param_store) and (
+        wanted.framework != "torch" or wanted.backend is not None or wanted.emit != "source"
+    ):
+        raise click.UsageError("--state and --param-store are for modules for torch")
     backend = _backend(wanted.backend, wanted.emit)
     mode = _mode(wanted.mode, backend)
     if wanted.emit not in TEXTS:
@@ -57,7 +64,8 @@ def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -
     elif wanted.backend is not None:
         text = dict(stages(source, mode=mode, backend=backend, flags=flags))["source"]
     else:
-        text = compile_source(source, framework=wanted.framework, mode=mode)
+        stored = storing(optimizer, chosen_states(wanted.states), wanted.param_store)
+        text = compile_source(source, framework=wanted.framework, mode=mode, storing=stored)
     if not text.startswith("#"):
         comment = ";" if text.startswith(";") else "#"
         text = f"{comment} {optimizer.name}, compiled by optdsl {__version__} from {named}\n{text}"
@@ -109,6 +117,14 @@ def _mode(name: str | None, backend: str) -> str:
         told = f"{said} has {', '.join(modes)}; {name!r} is for another --target."
         raise click.BadParameter(told, param_hint="'--mode'")
     return name or modes[0]
+
+
+def chosen_states(given: Sequence[str]) -> dict[str, str]:
+    """By name, as `NAME=FORMAT` says it."""
+    for setting in given:
+        if "=" not in setting:
+            raise click.BadParameter(f"{setting!r} is not NAME=FORMAT.", param_hint="'--state'")
+    return {name: form for name, _, form in (setting.partition("=") for setting in given)}
 
 
 def chosen_flags(given: Sequence[str], known: Sequence[str]) -> dict[str, bool]:

@@ -7,13 +7,14 @@ counts once in a pass that loads it and once in a pass that stores to it. What t
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from optdsl import driver
 from optdsl.backend import Program
 from optdsl.kernel.ir import Kernel, Load, Loop, Precision, Store, Type
 from optdsl.kernel.stage_facts import over_all, vectors_of
+from optdsl.kernel.storing import STORED, bits
 from optdsl.kernel.walk import nodes
 from optdsl.language.history import lengths
 from optdsl.language.inputs import FIRST_GRADIENT, drawn
@@ -34,21 +35,21 @@ class Pass:
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-    wide: frozenset[str] = frozenset()  # of these, what is laid out for stages or made by them, in float64
+    sizes: Mapping[str, float] = field(default_factory=dict)  # bytes of those that are not float32
     stage: str = ""  # what is done with whole matrices behind it, or with what is remembered
     past: int = 0  # the bytes that the latter takes
 
-    def _bytes(self, names: tuple[str, ...]) -> int:
-        return sum(FLOAT64_BYTES if name in self.wide else FLOAT32_BYTES for name in names)
+    def _bytes(self, names: tuple[str, ...]) -> float:
+        return sum(self.sizes.get(name, FLOAT32_BYTES) for name in names)
 
     @property
-    def bytes_moved(self) -> int:
-        """For one float32 parameter; without what a stage of matrices moves."""
+    def bytes_moved(self) -> float:
+        """For one parameter; without what a stage of matrices moves."""
         return self._bytes(self.reads) + self._bytes(self.writes) + self.past
 
     def __str__(self) -> str:
         parts = [
-            f"{verb} {', '.join(names)} ({self._bytes(names)} B)"
+            f"{verb} {', '.join(names)} ({self._bytes(names):g} B)"
             for verb, names in (("reads", self.reads), ("writes", self.writes))
             if names
         ]
@@ -57,14 +58,14 @@ class Pass:
 
 @dataclass(frozen=True)
 class Cost:
-    """What is kept and moved for one float32 parameter.
+    """What is kept and moved for one parameter: float32, unless another precision is asked about.
 
     `numbers` are kept once for each tensor, `lines` for each row or column of a matrix, `squares` for each
     pair of its rows, or of its columns: these, passes over nothing else and what products and factors of
     matrices move are not counted in bytes.
     """
 
-    state_bytes: int
+    state_bytes: float
     numbers: int
     lines: int
     squares: int
@@ -72,13 +73,16 @@ class Cost:
     sharding: str
 
     @property
-    def bytes_moved(self) -> int:
+    def bytes_moved(self) -> float:
         return sum(each.bytes_moved for each in self.passes)
 
 
-def cost(optimizer: Optimizer, flags: Mapping[str, bool]) -> Cost:
-    """The cost with these flags, and the others at their defaults."""
-    program = driver.build(optimizer, Precision("accurate", Type.F32), flags)
+FLOAT32 = Precision("accurate", Type.F32)
+
+
+def cost(optimizer: Optimizer, flags: Mapping[str, bool], precision: Precision = FLOAT32) -> Cost:
+    """The cost with these flags, and the others at their defaults; numbers of 8 bits make bytes fractions."""
+    program = driver.build(optimizer, precision, flags)
     shapes = Counter(state.shape for state in program.optimizer.states)
     lines = shapes[Shape.ROWS] + shapes[Shape.COLS]
     squares = shapes[Shape.LEFT] + shapes[Shape.RIGHT]
@@ -86,7 +90,18 @@ def cost(optimizer: Optimizer, flags: Mapping[str, bool]) -> Cost:
     numbers = shapes.total() - elements - lines - squares - shapes[Shape.PAST]
     elements += sum(_kept(program.optimizer).values())
     moved, sharding = _passes(program), _sharding(program)
-    return Cost(FLOAT32_BYTES * elements, numbers, lines, squares, moved, sharding)
+    kept = FLOAT32_BYTES * elements + _less(program)
+    return Cost(kept, numbers, lines, squares, moved, sharding)
+
+
+def _less(program: Program) -> float:
+    """What states have less than float32, and more: the rest of a parameter is kept, too."""
+    halves = {buffer.more for buffer in program.update.buffers}
+    stored = (buffer for buffer in program.update.buffers if buffer.type in STORED)
+    buffers = [buffer for buffer in stored if buffer.name not in halves]
+    states = [buffer for buffer in buffers if buffer.name not in ("theta", "g", *program.optimizer.inputs)]
+    rest = sum(bits(buffer.type) / 8 - 2 for buffer in buffers if buffer.name == "theta")
+    return rest + sum(bits(buffer.type) / 8 - FLOAT32_BYTES for buffer in states)
 
 
 def _kept(optimizer: Optimizer) -> dict[str, int]:
@@ -120,7 +135,7 @@ def _pass(kernel: Kernel, stage: Kernel | None = None) -> Pass:
         kernel.name,
         tuple(name for name in names if name in read),
         tuple(name for name in names if name in written),
-        frozenset(buffer.name for buffer in kernel.buffers if buffer.stage),
+        {each.name: bits(each.type) / 8 for each in kernel.buffers if each.type is not Type.F32},
         f"; then whole matrices: {', '.join(made) or 'numbers'}" if whole else "",
     )
 

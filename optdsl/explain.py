@@ -12,13 +12,15 @@ from optdsl.checks.context import Context
 from optdsl.checks.lints import Lint, dtype_lints
 from optdsl.checks.verdict import Outcome, Verdict
 from optdsl.cost import cost
-from optdsl.diagnostics import Source
+from optdsl.diagnostics import OptdslError, Source
+from optdsl.kernel.storing import EIGHT, PARAMETERS
 from optdsl.language import maths
 from optdsl.language.objective import Objective
-from optdsl.language.optimizer import Optimizer
+from optdsl.language.optimizer import Optimizer, Shape
 from optdsl.language.specialise import flag_settings, specialise
 from optdsl.language.syntax import Composition
 from optdsl.language.unparse import as_definition
+from optdsl.storing import storing
 from optdsl.training import training_code
 
 _WIDTH = len(Outcome.REFUTED)
@@ -56,6 +58,7 @@ def _of_objective(objective: Objective, verdicts: driver.Verdicts) -> Iterator[s
 def _of_optimizer(optimizer: Optimizer) -> Iterator[str]:
     yield _section(LOW_PRECISION, (f"  {lint}" for lint in lints(optimizer)))
     yield _section("Cost per float32 parameter", _costs(optimizer))
+    yield _section("Kept in fewer bits (see docs/precision.md), per parameter", _stored(optimizer))
 
 
 def shown(source: Source, flags: Mapping[str, bool], mode: str) -> str:
@@ -146,6 +149,24 @@ def _of_parts(verdicts: driver.Verdicts) -> Iterator[str]:
                 yield f"      {verdict.witness}"
 
 
+def _stored(optimizer: Optimizer) -> Iterator[str]:
+    """What some choices cost; nothing where there is no choice."""
+    names = [state.name for state in optimizer.states if state.shape is Shape.ELEMENT]
+    choices = [(dict.fromkeys(names, form), "") for form in ("bf16", EIGHT) if names]
+    choices += [({}, store) for store in PARAMETERS]
+    choices += [(dict.fromkeys(names, EIGHT), "sr")] if names else []
+    for states, store in choices:
+        try:
+            chosen = storing(optimizer, states, store)
+        except OptdslError:
+            continue
+        dtype = "bfloat16" if store else "float32"
+        found = cost(optimizer, {}, chosen.precisions("accurate")[dtype])
+        kept = f"states in {next(iter(states.values()))}, " if states else ""
+        told = f"state {found.state_bytes:.4g} B, traffic {found.bytes_moved:.4g} B a step"
+        yield f"  {kept}{dtype} parameters{f', {store}' if store else ''}: {told}"
+
+
 def _costs(optimizer: Optimizer) -> Iterator[str]:
     ranks = {flag.name: flag.rank for flag in optimizer.flags if flag.rank is not None}
     for setting in flag_settings(optimizer):
@@ -158,7 +179,9 @@ def _costs(optimizer: Optimizer) -> Iterator[str]:
         lines += (
             f", {found.squares} square{'s' * (found.squares > 1)} of rows or columns" if found.squares else ""
         )
-        told = f"state {found.state_bytes} B{numbers}{lines}, traffic {found.bytes_moved} B a step{passes}"
+        told = (
+            f"state {found.state_bytes:g} B{numbers}{lines}, traffic {found.bytes_moved:g} B a step{passes}"
+        )
         yield f"  {told} (with {', '.join(chosen)})" if chosen else f"  {told}"
         if passes:
             yield from (f"    pass {number}, {each}" for number, each in enumerate(found.passes, 1))

@@ -53,12 +53,12 @@ class Entry:
     where: str
     year: int | None
     sharding: str
-    state_bytes: int
+    state_bytes: float
     numbers: int
     lines: int
     squares: int
     passes: int
-    bytes_moved: int
+    bytes_moved: float
     claims: int
     flags: tuple[str, ...]
 

@@ -5,13 +5,18 @@ one section: one row of `_SECTIONS`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from optdsl.console import table
+from optdsl.cost import cost
+from optdsl.diagnostics import OptdslError
 from optdsl.facts import Entry, ObjectiveEntry, PartEntry, entries, objective_entries, part_entries
 from optdsl.files import PART_FOLDERS
+from optdsl.language.optimizer import Shape
+from optdsl.library import lookup
+from optdsl.storing import storing
 
 LEGEND = """\
 state   bytes kept for each float32 parameter, + numbers kept once for each tensor, + lines: for each row or
@@ -28,6 +33,7 @@ class Wanted:
     words: tuple[str, ...] = ()
     sharding: str | None = None
     max_state: int | None = None
+    state: str = ""  # the format that states of elements are kept in
 
     def __call__(self, entry: Any) -> bool:
         text = f"{entry.name} {entry.title} {entry.where}".lower()
@@ -49,10 +55,10 @@ class _Section:
 
 
 def _optimizer(entry: Entry) -> tuple[str, ...]:
-    state = f"{entry.state_bytes} B" + (f" + {entry.numbers}" if entry.numbers else "")
+    state = f"{entry.state_bytes:.4g} B" + (f" + {entry.numbers}" if entry.numbers else "")
     state += " + lines" if entry.lines else ""
     state += " + squares" if entry.squares else ""
-    counts = state, str(entry.passes), f"{entry.bytes_moved} B", str(entry.claims)
+    counts = state, str(entry.passes), f"{entry.bytes_moved:.4g} B", str(entry.claims)
     return entry.name, _year(entry), entry.sharding, *counts, _line(entry)
 
 
@@ -88,10 +94,32 @@ _SECTIONS = (
 )
 
 
+def _chosen(section: _Section, wanted: Wanted) -> Iterator[Any]:
+    """Those that are wanted, and with `state` those that can be kept so."""
+    kept = (
+        (_stored(entry, wanted.state) for entry in section.entries()) if wanted.state else section.entries()
+    )
+    return (entry for entry in kept if entry is not None and wanted(entry))
+
+
+def _stored(entry: Any, form: str) -> Entry | None:
+    """What an optimizer costs with all states of elements in that format; None where they cannot be."""
+    if not isinstance(entry, Entry):
+        return None
+    optimizer = lookup(entry.name)
+    names = [state.name for state in optimizer.states if state.shape is Shape.ELEMENT]
+    try:
+        chosen = storing(optimizer, dict.fromkeys(names, form))
+    except OptdslError:
+        return None
+    found = cost(optimizer, {}, chosen.precisions("accurate")["float32"])
+    return replace(entry, state_bytes=found.state_bytes, bytes_moved=found.bytes_moved) if names else None
+
+
 def rows(wanted: Wanted) -> Iterator[dict[str, Any]]:
     """Everything that is known of each spec."""
     for section in _SECTIONS:
-        for entry in filter(wanted, section.entries()):
+        for entry in _chosen(section, wanted):
             yield {"kind": section.head[0], **asdict(entry)}
 
 
@@ -99,7 +127,7 @@ def text(wanted: Wanted, width: int | None = None) -> str:
     """The sections that have anything, and a legend; lines cut at `width`. Empty when nothing fits."""
     parts = []
     for section in _SECTIONS:
-        found = [section.row(entry) for entry in filter(wanted, section.entries())]
+        found = [section.row(entry) for entry in _chosen(section, wanted)]
         if found:
             parts.append(_cut(table([section.head, *found]), width))
     return "\n\n".join([*parts, LEGEND]) if parts else ""

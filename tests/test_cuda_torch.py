@@ -345,3 +345,13 @@ def test_the_sets_are_those_of_the_papers() -> None:
     """torchvision's resnet50 has 25,557,032 parameters; LLaMA-7B 6,738,415,616 with 32 layers."""
     assert sum(gpu.resnet50()) == 25_557_032
     assert sum(gpu.llama(32, 4096, 11008)) + 2 * 32000 * 4096 + 4096 == 6_738_415_616
+
+
+def test_states_in_fewer_bits_have_no_kernel_yet(gpus: FakeGpus) -> None:
+    p = torch.nn.Parameter(gpus.to(torch.ones(3), 0))
+    p.grad = gpus.to(torch.ones(3), 0)
+    optimizer: Any = optdsl.torch.load("adam", state={"v": "bf16"})
+    with pytest.raises(
+        TypeError, match=r"where Adam has no kernel: llvm: what is kept in fewer bits than 32"
+    ):
+        optimizer([p]).step()

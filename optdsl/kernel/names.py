@@ -26,11 +26,12 @@ GENERATED = frozenset(
     "Length Recursion Ring "
     "CODED bf16_value block_memory block_scale f16_value high_of inverse_of joined low_of nearest_bf16 "
     "random_bits rounding_key s8_value stochastic_bf16 stochastic_f16 stochastic_s8 stochastic_u8 u8_value "
-    "p16_value stochastic_p16 "
+    "p16_value stochastic_p16 other_half key0 key1 key2 key3 key4 key5 "
+    "noise0 noise1 noise2 noise3 noise4 noise5 "
     "read_u8 read_u16 u8_bytes u16_bytes write_u8 write_u16 "
     "Flag Hyper Input Layout State Variant FusedOptimizer ArrayOptimizer LAYOUT View THETA_0".split()
 )
-_ENDINGS = ("_at", "_block", "_float", "_from", "_key", "_scale", "_word")
+_ENDINGS = ("_at", "_block", "_float", "_from", "_scale", "_word")
 _TAKEN = GENERATED | frozenset(keyword.kwlist) | frozenset(dir(builtins))
 
 

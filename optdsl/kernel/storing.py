@@ -58,6 +58,10 @@ _THETA_WORDS = {
 PLAIN = Storing()
 
 
+STORED = (Type.BF16, Type.F16, Type.P16, *BY_BLOCKS, Type.PAIR, Type.SPLIT)
+"""Types that are only in memory, without those of the other half of one."""
+
+
 def bits(type_: Type) -> float:
     """Of memory for each element, scales included."""
     return {Type.F64: 64, Type.BF16: 16, Type.F16: 16, Type.P16: 16, Type.PAIR: 32, Type.SPLIT: 32}.get(

@@ -3,8 +3,7 @@
 Each function takes and gives lanes of 32 bits: a float, or the code of a number in an integer. `nearest_*`
 rounds to nearest, ties to even. `stochastic_*` takes 32 random bits, too, and rounds up as often as the
 number is near to what is above it, so that what is added a thousand times is not lost a thousand times. NaN
-stays NaN; infinities stay infinite; a number beyond the largest becomes infinite, or where there is no
-infinity the largest.
+stays NaN, infinities stay infinite, and a number beyond the largest becomes infinite.
 
 bf16  bfloat16: the upper half of a float32
 f16   float16, IEEE's binary16
@@ -33,10 +32,15 @@ def _xor(x: Lane, y: Lane) -> Lane:
 
 
 def random_bits(element: Lane, key: Lane) -> Lane:
-    x = element * 0x9E3779B9 + key
+    x = element + key
     x = _xor(x, x >> 16) * 0x85EBCA6B
     x = _xor(x, x >> 13) * 0xC2B2AE35
     return _xor(x, x >> 16)
+
+
+def other_half(bits: Lane) -> Lane:
+    """Random bits that are independent of the upper half of those that are given."""
+    return bits << 16
 
 
 def bf16_value(code: Lane) -> Lane:
@@ -112,8 +116,8 @@ def stochastic_p16(x: Lane, bits: Lane) -> Lane:
 
 
 def _eight(x: Lane, bits: Lane, exponent: int) -> Lane:
-    """The magnitude's code, where the smallest normal number is 2^-exponent."""
-    magnitude = select(abs(x) < MOST, abs(x), MOST)
+    """The code of a magnitude up to `MOST`, where the smallest normal number is 2^-exponent."""
+    magnitude = abs(x)
     small = magnitude < 2.0**-exponent
     shifted = magnitude + select(small, x.number(2.0**-exponent), 0.0)
     base = select(small, (x.bits() & 0) + ((127 - exponent) << 3), (126 - exponent) << 3)
@@ -147,6 +151,7 @@ def u8_value(code: Lane) -> Lane:
 
 FORMATS: dict[str, tuple[Callable[..., Lane], str, str]] = {
     "random_bits": (random_bits, "i", "ii"),
+    "other_half": (other_half, "i", "i"),
     "bf16_value": (bf16_value, "f", "i"),
     "nearest_bf16": (nearest_bf16, "i", "f"),
     "stochastic_bf16": (stochastic_bf16, "i", "fi"),

@@ -69,7 +69,7 @@ def _function(name: str) -> Any:
     return intrinsic(lambda typing_context, x, y: typed(x, y))
 
 
-random_bits = _function("random_bits")
+random_bits, other_half = _function("random_bits"), _function("other_half")
 bf16_value, nearest_bf16, stochastic_bf16 = map(_function, ("bf16_value", "nearest_bf16", "stochastic_bf16"))
 joined, low_of, high_of = map(_function, ("joined", "low_of", "high_of"))
 f16_value, nearest_f16, stochastic_f16 = map(_function, ("f16_value", "nearest_f16", "stochastic_f16"))
@@ -138,7 +138,10 @@ def block_scale(block: int, count: int) -> Any:
     return np.float32(0.0) if largest < np.float32(2.0**-120) else largest / np.float32(MOST)
 
 
+_BELOW = np.float32(1 - 2.0**-22)
+
+
 @register_jitable
 def inverse_of(scale: Any) -> Any:
-    """0 where there is none."""
-    return np.float32(1.0) / scale if scale > np.float32(0.0) else np.float32(0.0)
+    """A little below it, so that rounding makes no number larger than `MOST`; 0 where there is none."""
+    return _BELOW / scale if scale > np.float32(0.0) else np.float32(0.0)

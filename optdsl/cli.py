@@ -146,6 +146,8 @@ MODES = ("accurate", "fast", "fma", "strict")  # `kernel.ir.MODES`, which need n
 @click.option("--flag", "flags", multiple=True, metavar="NAME=true|false", help="Choose a flag of the spec.")
 @click.option("--emit", type=click.Choice(["source", "ir", *FILES]), default="source", show_default=True,
               help="A library (so, o) with its C header, or in a Python file (py); or a stage.")  # fmt: skip
+@click.option("--ptx/--no-ptx", default=None, help="Whether a module for torch (not by default) or a Python "
+              "file with a library (by default) has code for NVIDIA's GPUs.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite a file that optdsl did not write.")
 @everywhere
 def compile_command(
@@ -156,6 +158,7 @@ def compile_command(
     mode: str | None,
     flags: Sequence[str],
     emit: str,
+    ptx: bool | None,
     force: bool,
 ) -> None:
     """Compile a spec to a Python module, or to a library that needs no Python.
@@ -169,7 +172,7 @@ def compile_command(
     """
     from optdsl.compiling import Wanted, compiled
 
-    wanted = Wanted(output, framework, backend, mode, flags, emit, force)
+    wanted = Wanted(output, framework, backend, mode, flags, emit, force, ptx)
     compiled(target, wanted, lambda error: _show(error))
 
 

@@ -31,6 +31,7 @@ class Wanted:
     flags: Sequence[str]
     emit: str
     force: bool
+    ptx: bool | None
 
 
 def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -> None:
@@ -42,6 +43,11 @@ def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -
     flags = chosen_flags(wanted.flags, [flag.name for flag in optimizer.flags])
     if flags and wanted.emit in TEXTS and wanted.backend is None:
         raise click.BadParameter("a module has all of them: give --target, too.", param_hint="'--flag'")
+    module = wanted.emit == "source" and wanted.backend is None and wanted.framework == "torch"
+    if wanted.ptx is not None and not (module or wanted.emit == "py"):
+        raise click.UsageError(
+            "--ptx is for modules for torch, and for --emit py; --emit ptx writes it alone"
+        )
     named = printable(source.name)  # a file may have any name, and this goes into comments
     backend = _backend(wanted.backend, wanted.emit)
     mode = _mode(wanted.mode, backend)
@@ -49,7 +55,16 @@ def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -
         by = f"{__version__} from {named}, mode {mode}"
         by += "".join(f", {name} = {str(value).lower()}" for name, value in flags.items())
         _write(
-            compile_files(source, backend=backend, form=wanted.emit, mode=mode, flags=flags, by=by), wanted
+            compile_files(
+                source,
+                backend=backend,
+                form=wanted.emit,
+                mode=mode,
+                flags=flags,
+                by=by,
+                on_gpu=wanted.ptx is not False,
+            ),
+            wanted,
         )
         return
     if wanted.emit == "ir":
@@ -57,7 +72,7 @@ def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -
     elif wanted.backend is not None:
         text = dict(stages(source, mode=mode, backend=backend, flags=flags))["source"]
     else:
-        text = compile_source(source, framework=wanted.framework, mode=mode)
+        text = compile_source(source, framework=wanted.framework, mode=mode, on_gpu=bool(wanted.ptx))
     if not text.startswith("#"):
         comment = ";" if text.startswith(";") else "#"
         text = f"{comment} {optimizer.name}, compiled by optdsl {__version__} from {named}\n{text}"

@@ -8,15 +8,18 @@ import gc
 import json
 from collections import Counter
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
 
 import optdsl.torch
 from benchmarks import gpu, gpu_host
+from optdsl.cli import cli
 from optdsl.files import library_names
 from optdsl.runtime.cuda import driver
 from optdsl.runtime.cuda.driver import CudaError
@@ -212,6 +215,34 @@ def test_memory_is_given_back(gpus: FakeGpus, spec: str) -> None:
     for taken, given in (("cuMemAlloc_v2", "cuMemFree_v2"), ("cuMemHostAlloc", "cuMemFreeHost"),
                          ("cuEventCreate", "cuEventDestroy_v2")):  # fmt: skip
         assert gpus.driver.calls.count(taken) == gpus.driver.calls.count(given) > 0
+
+
+@pytest.mark.parametrize("spec", ["adam", "lamb", "schedule_free_adamw"])
+def test_a_module_carries_its_code(
+    gpus: FakeGpus, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `optdsl compile --ptx` writes takes parameters on a GPU, and compiles nothing for it."""
+    path = tmp_path / f"{spec}.py"
+    assert CliRunner().invoke(cli, ["compile", spec, "--ptx", "-o", str(path)]).exit_code == 0
+    monkeypatch.setattr("optdsl.emit.device_code.get_gpu_writer", None)
+    monkeypatch.setattr("optdsl.runtime.llvm_kernel.assembly", None)
+    module: Any = module_from_spec(found := cast(Any, spec_from_file_location(spec, path)))
+    found.loader.exec_module(module)
+    name = next(name for name, each in vars(module).items() if getattr(each, "layout", None) is module.LAYOUT)
+    monkeypatch.setattr(optdsl.torch, "load", lambda *_, **__: getattr(module, name))
+    options: Any = {"amsgrad": True} if spec == "adam" else {}
+    pair = Pair(gpus, spec, **options)
+    for _ in range(2):
+        pair.step()
+    pair.check()
+    for optimizer in (pair.one, pair.other):
+        optimizer.eval()
+    for p, q in zip(pair.here, pair.there, strict=True):
+        torch.testing.assert_close(gpus.host(q.detach()), p.detach(), rtol=0, atol=0)
+    recorded = Captured(gpus, spec, capturable=True)
+    recorded.step()
+    recorded.replay(recorded.capture())
+    recorded.check()
 
 
 # --- refusals ----------------------------------------------------------------------------------------

@@ -4,11 +4,8 @@ In: an optimizer, its shared library and the PTX of its kernels. Out: text of a 
 for the same library. The class takes what Python calls a buffer: NumPy arrays, `array.array`, `memoryview`.
 """
 
-import base64
-import textwrap
-import zlib
-
 from optdsl.language.optimizer import Optimizer
+from optdsl.runtime.cuda.carried import packed
 
 from ._llvm_library import BAD_HYPER, interface
 
@@ -142,13 +139,7 @@ def python_library(optimizer: Optimizer, library: bytes, ptx: str, triple: str, 
         states=repr(tuple(state.name for state in given.states)),
         numbers=repr(tuple(state.name for state in given.numbers)),
         inputs=repr(given.scalars),
-        library=_packed(library),
-        ptx=_packed(ptx.encode()),
+        library=packed(library),
+        ptx=packed(ptx.encode()),
         bad_hyper=BAD_HYPER,
     )
-
-
-def _packed(data: bytes) -> str:
-    """Letters of base 85, of which none is a quotation mark or a backslash."""
-    letters = base64.b85encode(zlib.compress(data, 9)).decode()
-    return "\n" + "\n".join(textwrap.wrap(letters, 100, break_on_hyphens=False)) + "\n"

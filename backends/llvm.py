@@ -60,8 +60,10 @@ class Llvm:
     def ptx(self, program: Program) -> str:
         return ptx(program)
 
-    def files(self, programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
-        return _files(programs, form, by)
+    def files(
+        self, programs: Sequence[Program], form: str, by: str, *, on_gpu: bool = True
+    ) -> dict[str, bytes]:
+        return _files(programs, form, by, on_gpu=on_gpu)
 
 
 def module_text(kernel: Kernel, target: Target) -> str:
@@ -106,7 +108,7 @@ def ptx(*programs: Program, processor: str = "sm_80", version: int = 70) -> str:
     return assembly(gpu_module_text(*programs), TRIPLE, processor, f"+ptx{version}")
 
 
-def _files(programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
+def _files(programs: Sequence[Program], form: str, by: str, *, on_gpu: bool) -> dict[str, bytes]:
     """Names and contents of what a spec becomes: a library and its header, or one stage on the way to it.
 
     by: what generated files say after `compiled by optdsl`. Raises `UnsupportedKernelError`.
@@ -138,7 +140,7 @@ def _files(programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
     if form == "py":
         if interface(optimizer).arrays:
             raise UnsupportedKernelError(Llvm.name, "a file of Python takes no inputs of elements")
-        on_gpu = not any(map(unsupported_on_gpu, _kernels(programs)))
+        on_gpu = on_gpu and not any(map(unsupported_on_gpu, _kernels(programs)))
         text = ptx(*programs) if on_gpu else ""
         return {f"{name}.py": python_library(optimizer, compiler.linked(code), text, triple, by).encode()}
     return {f"lib{name}.so": compiler.linked(code), **made}

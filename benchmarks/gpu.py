@@ -7,10 +7,10 @@ said:
 
 `copy` is torch's copy of a tensor that fits into no cache: the speed of memory. `same bytes` is a kernel of
 ours that reads and writes the same buffers and only adds; nothing that updates the same memory can be faster.
-Times are medians of single steps between two events on the GPU; `host` is what a step takes of the processor
-until it returns. Steps that wait for the GPU (what sums, here) have that in `host`.
-Assumed: torch with CUDA, a GPU of compute capability 8.0 or later, nobody else on it. NOT done: CUDA graphs,
-which steps of ours refuse to be recorded in.
+`graph` replays a step that was captured once. Times are medians of single steps between two events on the
+GPU; `host` is what a step takes of the processor until it returns. Bits are compared with the CPU's in the
+modes `accurate` and `fma`, and in a graph's replays.
+Assumed: torch with CUDA, a GPU of compute capability 8.0 or later, nobody else on it.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -38,8 +39,11 @@ TORCH: dict[str, tuple[str, dict[str, Any]]] = {
     "adamax": ("Adamax", {}), "adadelta": ("Adadelta", {}), "rprop": ("Rprop", {}),
 }  # fmt: skip
 """Specs and torch's classes of them; of those without one, only the bytes are compared."""
+TORCH_FUSED = ("adamw",)
+VARIANTS = ("fused", "foreach")
 SPECS = (*TORCH, "lion", "lamb")
 SAME_BITS = ("sgd", "adamw", "rmsprop", "nadam", "radam", "lion", "lamb")
+HOWS = (("accurate", False), ("fma", False), ("fma", True))  # modes, and whether a graph is replayed
 
 
 @dataclass
@@ -123,8 +127,11 @@ def same_bytes(states: int) -> Any:
         return optdsl.torch.load(path, mode="fast")
 
 
-def states_of(optimizer: Any) -> int:
-    """How many tensors of its size the optimizer keeps for the first parameter."""
+def states_of(spec: str, device: str) -> int:
+    """How many tensors of its size an optimizer keeps for a parameter."""
+    cls: Any = optdsl.torch.load(spec)
+    optimizer = cls(tensors([8], device))
+    optimizer.step()
     p = optimizer.param_groups[0]["params"][0]
     return sum(x.shape == p.shape for x in optimizer.state[p].values())
 
@@ -145,46 +152,76 @@ class Row:
         return self.bytes / self.ms / 1e6
 
 
-def contestants(spec: str, elements: list[int], device: str, *, compiled: bool) -> Iterator[tuple[str, Step]]:
-    """Each is let go of before the next one is made: their memory is as large as the GPU's."""
+class Replay:
+    """A step that was captured. Its optimizer is kept, since the graph uses its memory."""
+
+    def __init__(self, optimizer: Any) -> None:
+        for _ in range(3):
+            optimizer.step()
+        self.optimizer = optimizer
+        self.graph = cast(Any, torch.cuda.CUDAGraph)()
+        with cast(Any, torch.cuda.graph)(self.graph):
+            optimizer.step()
+
+    def __call__(self) -> None:
+        self.graph.replay()
+
+
+def contestants(spec: str, states: int) -> Iterator[tuple[str, Callable[[list[Tensor]], Step]]]:
+    """Names, and what makes a step of tensors; it raises where there is no such thing."""
     load: Any = optdsl.torch.load
-    ours = load(spec)(tensors(elements, device))
-    ours.step()
-    states = states_of(ours)
-    yield "ours", ours.step
-    del ours
-    yield "ours, fast", load(spec, mode="fast")(tensors(elements, device)).step
-    yield "same bytes", same_bytes(states)(tensors(elements, device)).step
+    yield "ours", partial(ordinary, load(spec))
+    yield "ours, graph", partial(captured, load(spec))
+    for mode in ("fast", "fma"):
+        yield f"ours, {mode}", partial(ordinary, load(spec, mode=mode))
+    yield "same bytes", partial(ordinary, same_bytes(states))
     if spec not in TORCH:
         return
     name, options = TORCH[spec]
-    for variant, choice in (("fused", {"fused": True}), ("foreach", {"foreach": True})):
-        try:
-            peer = getattr(torch.optim, name)(tensors(elements, device), **options, **choice)
-        except (TypeError, RuntimeError):
-            continue  # torch has no such kernel
-        yield f"torch {variant}", peer.step
-        del peer
-    if compiled:
-        theirs = getattr(torch.optim, name)(tensors(elements, device)).step
-        yield "torch compile", torch.compile(lambda: theirs())
+    for variant in VARIANTS if spec in TORCH_FUSED else VARIANTS[1:]:
+        peer = partial(getattr(torch.optim, name), **options, **{variant: True})
+        yield f"torch {variant}", partial(ordinary, peer)
+        yield f"torch {variant}, graph", partial(captured, peer)
+    if spec in TORCH_FUSED:
+        yield "torch compile", partial(compiled, partial(getattr(torch.optim, name), **options))
+
+
+def ordinary(make: Any, given: list[Tensor]) -> Step:
+    step: Step = make(given).step
+    return step
+
+
+def captured(make: Any, given: list[Tensor]) -> Step:
+    return Replay(make(given, capturable=True))
+
+
+def compiled(make: Any, given: list[Tensor]) -> Step:
+    optimizer = make(given)
+    step: Step = torch.compile(lambda: optimizer.step())
+    return step
 
 
 def timed(sizes: Sizes, device: str, until: float) -> Iterator[Row]:
+    """One optimizer at a time is in memory: together they may be larger than the GPU's."""
     for set_, elements in sizes.sets.items():
         for spec in SPECS:
             if perf_counter() > until:
                 print(f"{set_}, {spec}: left out, since the time is over", file=sys.stderr)
                 continue
-            moved = 0
-            for who, step in contestants(spec, elements, device, compiled=spec == "adamw"):
+            states = states_of(spec, device)
+            for who, make in contestants(spec, states):
+                step: Step | None = None
                 try:
+                    step = make(tensors(elements, device))
                     step()
-                    moved = moved or (3 + 2 * states_of(cast(Any, step).__self__)) * 4 * sum(elements)
+                    moved = (3 + 2 * states) * 4 * sum(elements)
                     yield Row(set_, spec, who, median_ms(step), host_us(step), moved)
                 except Exception as error:  # no memory, no compiler: the others are still worth it
-                    print(f"{set_}, {spec}, {who}: left out: {error}", file=sys.stderr)
-                del step  # and its memory, before the next one takes its own
+                    words = str(error).strip().split("\n")[0]
+                    print(
+                        f"{set_}, {spec}, {who}: left out: {type(error).__name__}: {words}", file=sys.stderr
+                    )
+                step = None  # and its memory, before the next one takes its own
 
 
 def copy_speed(elements: int, device: str) -> float:
@@ -194,24 +231,42 @@ def copy_speed(elements: int, device: str) -> float:
     return 8 * elements / median_ms(lambda: y.copy_(x)) / 1e6
 
 
-def differing_bits(spec: str, device: str, back: Callable[[Tensor], Tensor] = Tensor.cpu) -> int:
+def differing_bits(
+    spec: str,
+    device: str,
+    mode: str = "accurate",
+    replayed: bool = False,
+    back: Callable[[Tensor], Tensor] = Tensor.cpu,
+) -> int:
     """Elements of parameters and states that are not, bit for bit, what the CPU makes in three steps.
 
-    NaN is compared as NaN. `back`: how a tensor comes to the CPU.
+    NaN is compared as NaN. `replayed`: the last two are replays of a graph. `back`: how a tensor comes to the
+    CPU.
     """
     torch.manual_seed(0)
     special = torch.tensor([0.0, -0.0, 1e-42, 3e38, -3e38, 1e-30, 1.0])
     given = [special, torch.randn(3), torch.randn(1025, 37), torch.randn(40_000)]
     here = [x.clone().requires_grad_() for x in given]
     there = [x.to(device=torch.device(device)).requires_grad_() for x in given]
-    cls: Any = optdsl.torch.load(spec)
-    one, other = cls(here), cls(there)
-    for _ in range(3):
+    cls: Any = optdsl.torch.load(spec, mode=mode)
+    one, other = cls(here), cls(there, capturable=replayed)
+    graph: Any = None
+    for number in range(3):
         for p, q in zip(here, there, strict=True):
             p.grad = torch.randn(p.shape)
-            q.grad = p.grad.to(device=torch.device(device))
+            if graph is None:
+                q.grad = p.grad.to(device=torch.device(device))
+            else:
+                cast(Tensor, q.grad).copy_(p.grad)
         one.step()
-        other.step()
+        if graph is None:
+            other.step()
+        else:
+            graph.replay()
+        if replayed and number == 0:
+            graph = cast(Any, torch.cuda.CUDAGraph)()
+            with cast(Any, torch.cuda.graph)(graph):
+                other.step()
     wrong = 0
     for p, q in zip(here, there, strict=True):
         pairs = [(p.detach(), q.detach()), *((x, other.state[q][key]) for key, x in one.state[p].items())]
@@ -221,6 +276,19 @@ def differing_bits(spec: str, device: str, back: Callable[[Tensor], Tensor] = Te
             differ = (x.view(torch.uint8) != found.view(torch.uint8)).reshape(x.numel(), -1).any(1)
             wrong += int((differ & ~(x.isnan() & found.isnan())).sum())
     return wrong
+
+
+def bits(device: str) -> dict[str, int | str]:
+    """`differing_bits` of every run, or what went wrong."""
+    found: dict[str, int | str] = {}
+    for spec in SAME_BITS:
+        for mode, replayed in HOWS:
+            name = f"{spec}, {mode}{', graph' if replayed else ''}"
+            try:
+                found[name] = differing_bits(spec, device, mode, replayed)
+            except Exception as error:
+                found[name] = f"{type(error).__name__}: {error}"
+    return found
 
 
 def table(rows: list[Row], speed: float) -> str:
@@ -247,8 +315,9 @@ def main(arguments: list[str] | None = None, sizes: Sizes | None = None) -> int:
         return 2
     about = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "driver, for CUDA": version}
     print(", ".join(f"{what}: {value}" for what, value in about.items()))
-    wrong = {spec: differing_bits(spec, "cuda:0") for spec in SAME_BITS}
-    print(f"elements whose bits are not the CPU's: {wrong}")
+    wrong = bits("cuda:0")
+    found_wrong = {name: count for name, count in wrong.items() if count}
+    print(f"elements whose bits are not the CPU's, in {len(wrong)} runs: {found_wrong or 'none'}")
     speed = copy_speed(sizes.copied, "cuda:0")
     print(f"copy: {speed:.0f} GB/s\n")
     rows = list(timed(sizes, "cuda:0", started + LIMIT))

@@ -123,8 +123,11 @@ class FileWriter(Backend, Protocol):
 
     forms: tuple[str, ...]
 
-    def files(self, programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
-        """Names and contents of files, in one of `forms`; `by`: what they say after `compiled by optdsl`.
+    def files(
+        self, programs: Sequence[Program], form: str, by: str, *, on_gpu: bool = True
+    ) -> dict[str, bytes]:
+        """Names and contents of files, in one of `forms`; `by`: what they say after `compiled by optdsl`;
+        `on_gpu`: with PTX, in what carries it beside other code.
 
         programs: one optimizer with its flags chosen, for every type that its parameters may have.
 

@@ -151,6 +151,8 @@ MODES = ("accurate", "fast", "fma", "strict")  # `kernel.ir.MODES`, which need n
               "f16 or 8bit, rounded at random; for torch. See docs/precision.md.")  # fmt: skip
 @click.option("--param-store", type=click.Choice(STORES), help="How bfloat16 parameters are "
               "rounded: to nearest, at random (sr), or with what is left over kept; for torch.")  # fmt: skip
+@click.option("--ptx/--no-ptx", default=None, help="Whether a module for torch (not by default) or a Python "
+              "file with a library (by default) has code for NVIDIA's GPUs.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite a file that optdsl did not write.")
 @everywhere
 def compile_command(
@@ -163,6 +165,7 @@ def compile_command(
     emit: str,
     states: Sequence[str],
     param_store: str | None,
+    ptx: bool | None,
     force: bool,
 ) -> None:
     """Compile a spec to a Python module, or to a library that needs no Python.
@@ -176,7 +179,7 @@ def compile_command(
     """
     from optdsl.compiling import Wanted, compiled
 
-    wanted = Wanted(output, framework, backend, mode, flags, emit, force, states, param_store or "")
+    wanted = Wanted(output, framework, backend, mode, flags, emit, force, ptx, states, param_store or "")
     compiled(target, wanted, lambda error: _show(error))
 
 

@@ -32,6 +32,7 @@ class Wanted:
     flags: Sequence[str]
     emit: str
     force: bool
+    ptx: bool | None = None
     states: Sequence[str] = ()
     param_store: str = ""
 
@@ -45,6 +46,11 @@ def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -
     flags = chosen_flags(wanted.flags, [flag.name for flag in optimizer.flags])
     if flags and wanted.emit in TEXTS and wanted.backend is None:
         raise click.BadParameter("a module has all of them: give --target, too.", param_hint="'--flag'")
+    module = wanted.emit == "source" and wanted.backend is None and wanted.framework == "torch"
+    if wanted.ptx is not None and not (module or wanted.emit == "py"):
+        raise click.UsageError(
+            "--ptx is for modules for torch, and for --emit py; --emit ptx writes it alone"
+        )
     named = printable(source.name)  # a file may have any name, and this goes into comments
     if (wanted.states or wanted.param_store) and (
         wanted.framework != "torch" or wanted.backend is not None or wanted.emit != "source"
@@ -56,7 +62,16 @@ def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -
         by = f"{__version__} from {named}, mode {mode}"
         by += "".join(f", {name} = {str(value).lower()}" for name, value in flags.items())
         _write(
-            compile_files(source, backend=backend, form=wanted.emit, mode=mode, flags=flags, by=by), wanted
+            compile_files(
+                source,
+                backend=backend,
+                form=wanted.emit,
+                mode=mode,
+                flags=flags,
+                by=by,
+                on_gpu=wanted.ptx is not False,
+            ),
+            wanted,
         )
         return
     if wanted.emit == "ir":
@@ -65,7 +80,8 @@ def compiled(target: str, wanted: Wanted, show: Callable[[OptdslError], None]) -
         text = dict(stages(source, mode=mode, backend=backend, flags=flags))["source"]
     else:
         stored = storing(optimizer, chosen_states(wanted.states), wanted.param_store)
-        text = compile_source(source, framework=wanted.framework, mode=mode, storing=stored)
+        on_gpu = bool(wanted.ptx)
+        text = compile_source(source, framework=wanted.framework, mode=mode, storing=stored, on_gpu=on_gpu)
     if not text.startswith("#"):
         comment = ";" if text.startswith(";") else "#"
         text = f"{comment} {optimizer.name}, compiled by optdsl {__version__} from {named}\n{text}"

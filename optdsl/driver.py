@@ -13,7 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from optdsl import checks
-from optdsl.backend import Program, UnsupportedKernelError, get_backend, get_file_writer
+from optdsl.backend import (
+    DEFAULT_GPU_BACKEND,
+    Program,
+    UnsupportedKernelError,
+    get_backend,
+    get_file_writer,
+)
 from optdsl.checks.catalogue import Lookup
 from optdsl.checks.findings import findings
 from optdsl.diagnostics import Diagnostic, Report, Source
@@ -142,12 +148,19 @@ def compile_source(
     mode: str = "accurate",
     comments: bool = True,
     storing: Storing = PLAIN,
+    on_gpu: bool = False,
 ) -> str:
-    """Text to the text of a Python module for `framework` ("torch", "numpy" or "optax")."""
+    """Text to the text of a Python module for `framework` ("torch", "numpy" or "optax").
+
+    `on_gpu`: with PTX, for torch.
+    """
     optimizer, _ = front(source)
     if framework == "optax":
         return emit_optax(optimizer, comments=comments)
-    return emit_module(optimizer, framework=framework, mode=mode, comments=comments, storing=storing)
+    with told(optimizer, DEFAULT_GPU_BACKEND):
+        return emit_module(
+            optimizer, framework=framework, mode=mode, comments=comments, storing=storing, on_gpu=on_gpu
+        )
 
 
 def compile_files(
@@ -158,17 +171,18 @@ def compile_files(
     mode: str,
     flags: Mapping[str, bool] | None = None,
     by: str = "",
+    on_gpu: bool = True,
 ) -> dict[str, bytes]:
     """Text to files that need no Python, by name, in one of the `forms` of a backend that writes files.
 
-    by: what they say after `compiled by optdsl`.
+    by: what they say after `compiled by optdsl`. on_gpu: with PTX, in what carries it beside other code.
     """
     optimizer, _ = front(source)
     writer = get_file_writer(backend)
     chosen = settled(optimizer.flags, flags or {})
     programs = [build(optimizer, Precision(mode, storage), chosen) for storage in (Type.F32, Type.F64)]
     with told(optimizer, backend):
-        return writer.files(programs, form, by)
+        return writer.files(programs, form, by, on_gpu=on_gpu)
 
 
 @contextmanager

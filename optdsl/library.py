@@ -48,12 +48,13 @@ def _compiled(
     module = load_generated(module_text, f"optdsl_{framework}_{optimizer.name}{suffix}")
     found: Any = getattr(module, optimizer.name)
     if mode not in get_backend(DEFAULT_BACKEND).modes:
-        from optdsl.emit.native import native
+        from optdsl.emit.native import native  # which needs Numba, and the claims of a spec do not
 
         with driver.told(optimizer, DEFAULT_GPU_BACKEND):
             found.layout = native(found.layout, kernels_by_name(optimizer, mode, stored))
     if framework == "torch":
-        found.layout = replace(found.layout, device_code=device_code(optimizer, mode, storing=stored))
+        code = device_code(lambda: kernels_by_name(optimizer, mode, stored))
+        found.layout = replace(found.layout, device_code=code)
     return cast(type, found)
 
 

@@ -208,6 +208,8 @@ def test_no_code_means_two_things() -> None:
         (["show", "adam", "--flag", "amsgrad=7"], "true or false"),
         (["show", "gd", "--flag", "amsgrad"], "it has none"),
         (["compile", "adam", "--target", "abacus"], "numba-cpu"),
+        (["compile", "adam", "--for", "numpy", "--ptx"], "for modules for torch"),
+        (["compile", "adam", "--emit", "ir", "--no-ptx"], "for modules for torch"),
         (["explain", "OD1O1"], "OD101"),
         (["explain", "OD888"], "codes go from OD001"),
     ],

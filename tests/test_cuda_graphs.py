@@ -78,6 +78,22 @@ def test_groups_on_two_gpus(gpus: FakeGpus) -> None:
     pair.check()
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_many_groups_need_several_launches_for_their_options(gpus: FakeGpus, recorded: bool) -> None:
+    """More numbers than one launch has arguments for; each group has its own."""
+    pair = Captured(gpus, "adamw", tensors=[torch.randn(3) for _ in range(90)], capturable=recorded)
+    for optimizer, ps in ((pair.one, pair.here), (pair.other, pair.there)):
+        optimizer.param_groups[0]["params"] = ps[:1]
+        for number, p in enumerate(ps[1:], 1):
+            optimizer.add_param_group({"params": [p], "lr": number / 100, "capturable": recorded})
+    for _ in range(2):
+        pair.step()
+    assert (gpus.driver.launches.count("write") > 2) == recorded
+    if recorded:
+        pair.replay(pair.capture())
+    pair.check()
+
+
 def test_options_may_be_numbers_on_the_gpu(gpus: FakeGpus) -> None:
     """Each replay reads them: a schedule that fills `lr`, as torch's do, needs no other graph."""
     pair = Captured(gpus, "adamw", tensors=[torch.randn(70)], capturable=True)

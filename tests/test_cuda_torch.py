@@ -5,18 +5,18 @@ held against that of the CPU's kernels.
 """
 
 import gc
-import json
 from collections import Counter
 from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import Tensor
+from click.testing import CliRunner
 
 import optdsl.torch
-from benchmarks import gpu, gpu_host
+from optdsl.cli import cli
 from optdsl.files import library_names
 from optdsl.runtime.cuda import driver
 from optdsl.runtime.cuda.driver import CudaError
@@ -214,6 +214,34 @@ def test_memory_is_given_back(gpus: FakeGpus, spec: str) -> None:
         assert gpus.driver.calls.count(taken) == gpus.driver.calls.count(given) > 0
 
 
+@pytest.mark.parametrize("spec", ["adam", "lamb", "schedule_free_adamw"])
+def test_a_module_carries_its_code(
+    gpus: FakeGpus, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `optdsl compile --ptx` writes takes parameters on a GPU, and compiles nothing for it."""
+    path = tmp_path / f"{spec}.py"
+    assert CliRunner().invoke(cli, ["compile", spec, "--ptx", "-o", str(path)]).exit_code == 0
+    monkeypatch.setattr("optdsl.emit.device_code.get_gpu_writer", None)
+    monkeypatch.setattr("optdsl.runtime.llvm_kernel.assembly", None)
+    module: Any = module_from_spec(found := cast(Any, spec_from_file_location(spec, path)))
+    found.loader.exec_module(module)
+    name = next(name for name, each in vars(module).items() if getattr(each, "layout", None) is module.LAYOUT)
+    monkeypatch.setattr(optdsl.torch, "load", lambda *_, **__: getattr(module, name))
+    options: Any = {"amsgrad": True} if spec == "adam" else {}
+    pair = Pair(gpus, spec, **options)
+    for _ in range(2):
+        pair.step()
+    pair.check()
+    for optimizer in (pair.one, pair.other):
+        optimizer.eval()
+    for p, q in zip(pair.here, pair.there, strict=True):
+        torch.testing.assert_close(gpus.host(q.detach()), p.detach(), rtol=0, atol=0)
+    recorded = Captured(gpus, spec, capturable=True)
+    recorded.step()
+    recorded.replay(recorded.capture())
+    recorded.check()
+
+
 # --- refusals ----------------------------------------------------------------------------------------
 
 
@@ -288,63 +316,6 @@ def test_what_fails_on_the_gpu_is_heard(gpus: FakeGpus, fault: str) -> None:
     pair.gradients()
     with pytest.raises(CudaError, match="has lost the GPU"):
         pair.other.step()
-
-
-# --- the benchmark -----------------------------------------------------------------------------------
-
-
-def test_the_benchmark_runs(
-    gpus: FakeGpus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """All but its clock and torch's own optimizers."""
-
-    def once(step: Any, rounds: int = 0) -> float:
-        step()
-        return 2.0
-
-    for name, replacement in (("median_ms", once), ("host_us", once), ("TORCH", {})):
-        monkeypatch.setattr(gpu, name, replacement)
-    monkeypatch.setattr(gpu, "SPECS", ("adamw", "lamb"))
-    monkeypatch.setattr(gpu, "SAME_BITS", ("adamw",))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Fake")
-    monkeypatch.setattr(gpu.differing_bits, "__defaults__", (gpus.host,))
-    sizes = gpu.Sizes(copied=1000, sets={"2 x 50": [50, 50]})
-    assert gpu.main(["--json", str(tmp_path / "out.json")], sizes) == 0
-    found = json.loads((tmp_path / "out.json").read_text())
-    assert [row["who"] for row in found["rows"]] == ["ours", "ours, fast", "same bytes"] * 2
-    assert {row["bytes"] for row in found["rows"]} == {100 * 28}
-    assert "| 2 x 50 | lamb | same bytes | 2.000 | 2 | 0 | " in capsys.readouterr().out
-
-
-def test_the_benchmark_sees_other_bits(gpus: FakeGpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert gpu.differing_bits("adamw", "cuda:0", gpus.host) == 0
-
-    def wrong(x: Tensor) -> Tensor:
-        found = gpus.host(x).clone()
-        found.view(-1)[-1] = 7.0
-        return found
-
-    assert gpu.differing_bits("adamw", "cuda:0", wrong) == 4 * 3  # tensors; theta and two states
-
-
-def test_what_the_host_does_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a GPU; two launches are all that a step of AdamW is."""
-    monkeypatch.setattr(gpu_host, "ROUNDS", 2)
-    times, calls = gpu_host.measured("adamw", [7, 300], {})
-    assert calls == 2
-    assert times[0] > sum(times[1:]) / 2 > 0
-
-
-def test_the_benchmark_without_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
-    assert gpu.main([]) == 2
-    assert "nothing was measured" in capsys.readouterr().err
-
-
-def test_the_sets_are_those_of_the_papers() -> None:
-    """torchvision's resnet50 has 25,557,032 parameters; LLaMA-7B 6,738,415,616 with 32 layers."""
-    assert sum(gpu.resnet50()) == 25_557_032
-    assert sum(gpu.llama(32, 4096, 11008)) + 2 * 32000 * 4096 + 4096 == 6_738_415_616
 
 
 def test_states_in_fewer_bits_have_no_kernel_yet(gpus: FakeGpus) -> None:

@@ -201,6 +201,13 @@ print(x[0])
 
 
 @needs_cc
+def test_one_file_of_python_without_ptx(tmp_path: Path) -> None:
+    compiled(tmp_path, "adam", "--emit", "py", "--no-ptx")
+    program = "import adam, array; assert adam.PTX == ''; print(adam.Adam([array.array('f', [1])]).t)"
+    assert run(sys.executable, "-S", "-c", program, cwd=tmp_path) == "0\n"
+
+
+@needs_cc
 def test_one_file_of_python(tmp_path: Path) -> None:
     for name in ("adam", "polyak_sgd"):
         compiled(tmp_path, name, "--emit", "py")

@@ -43,7 +43,10 @@ def test_a_step_begins_with_the_rows_of_groups(tensors: int, count: int) -> None
     places = [memory.put(each) for each in (gradients, of, rows, addresses, hypers)]
     direction = memory.allocate(8 * tensors)
     sizes = [buffers, count, width, tensors]
-    launch(ENTRIES["begin"], memory, -(-tensors // 256), 256, [*places, direction, *sizes])
+    kept, own = memory.put(np.arange(2.0)), memory.allocate(16)
+    moves = memory.put(np.array([(kept + at, own + at, 3) for at in (0, 8)], np.uint64))
+    launch(ENTRIES["begin"], memory, -(-tensors // 256), 256, [*places, direction, *sizes, moves, 2])
+    assert memory.read(own, 16).view(float).tolist() == [0.0, 1.0]
     addresses[:, 1] = gradients
     hypers[:, :count] = rows[of, :count]
     for place, expected in ((places[3], addresses), (places[4], hypers), (direction, rows[of, count])):

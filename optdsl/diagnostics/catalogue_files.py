@@ -175,7 +175,10 @@ class NotForTarget(Problem):
 
     code = "OD024"
     title = "`{name}` cannot be compiled for {target}: {reason}"
-    advice = "without `--target` it becomes a module for torch, NumPy or optax"
+    advice = (
+        "without `--target` and `--ptx`, in the modes accurate and fast, it becomes a module for torch, "
+        "NumPy or optax"
+    )
     name: str
     target: str
     reason: str

@@ -1,34 +1,27 @@
 """What GPUs run in the place of an optimizer's kernels, compiled when a parameter on a GPU asks for it.
 
-In: a resolved `Optimizer` and a mode. Out: a function from the names that its kernels have in a module
-(`emit_module`) to `DeviceCode`. It raises `NotImplementedError` for kernels that a GPU does not have, and
-says why.
+In: what the functions of a module are, by their names (`kernels_by_name`). Out: a function from these names
+to `DeviceCode`. It raises `NotImplementedError` for kernels that a GPU does not have, and says why.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from optdsl.backend import DEFAULT_GPU_BACKEND, Program, get_gpu_writer
-from optdsl.emit.module import kernels_by_name
 from optdsl.kernel.ir import Total, Type
-from optdsl.kernel.storing import PLAIN, Storing
-from optdsl.language.optimizer import Optimizer
 from optdsl.runtime.cuda.kernel import DeviceCode
+
+Kernels = Mapping[str, tuple[Program, int]]
 
 
 def device_code(
-    optimizer: Optimizer, mode: str, target: str = DEFAULT_GPU_BACKEND, *, storing: Storing = PLAIN
+    kernels: Callable[[], Kernels], target: str = DEFAULT_GPU_BACKEND
 ) -> Callable[[str], DeviceCode]:
-    """Nothing is compiled before the function is called, and each program once."""
-
-    @cache
-    def kernels() -> dict[str, tuple[Program, int]]:
-        return kernels_by_name(optimizer, mode, storing)
-
-    texts: dict[int, str] = {}
+    """Nothing is asked for or compiled before the function is called, and each program once."""
+    known, texts = cache(kernels), dict[int, str]()
 
     def code(name: str) -> DeviceCode:
-        program, place = kernels()[name]
+        program, place = known()[name]
         if id(program) not in texts:
             texts[id(program)] = get_gpu_writer(target).ptx(program)
         kernel = program.kernels[place]

@@ -288,9 +288,12 @@ def _time_use(optimizer: Optimizer) -> tuple[bool, bool]:
     return reads, any(line.first is not None for line in optimizer.lines)
 
 
-def class_text(optimizer: Optimizer, base: str, *, comments: bool) -> str:
+def class_text(optimizer: Optimizer, base: str, *, comments: bool, on_gpu: bool = False) -> str:
     arguments = options(optimizer)
-    doc = docstring(optimizer, arguments, base) if comments else [f'    """{optimizer.name}, fused."""']
+    homes = "CPU or on NVIDIA's GPUs" if on_gpu else "CPU"
+    doc = (
+        docstring(optimizer, arguments, base, homes) if comments else [f'    """{optimizer.name}, fused."""']
+    )
     signature = [f"        {option.name}: {option.annotation} = {option.default}," for option in arguments]
     pairs = [f'"{name}": {name}' for name in (*(option.name for option in arguments), "maximize")]
     torch = base == "FusedOptimizer"
@@ -316,14 +319,14 @@ def class_text(optimizer: Optimizer, base: str, *, comments: bool) -> str:
     )
 
 
-def docstring(optimizer: Optimizer, arguments: list[Option], base: str) -> list[str]:
+def docstring(optimizer: Optimizer, arguments: list[Option], base: str, homes: str = "CPU") -> list[str]:
     title = optimizer.doc.split("\n\n")[0].split("\n") if optimizer.doc else [optimizer.name]
     text = [*title, ""]
     match base:
         case "FusedOptimizer":
             text += [
                 "params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the",
-                "CPU; those of 16 bits have float32 state.",
+                f"{homes}; those of 16 bits have float32 state.",
             ]
         case "ArrayOptimizer":
             text += [

@@ -40,13 +40,16 @@ _capsule.restype, _capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes
 _CUDA, _CPU = 2, 1
 
 
+_KEPT: list[Any] = []
+"""What torch has the address of: it looks there when a tensor goes, which may be after the test."""
+
+
 class FakeGpus:
     """What tests ask for tensors. `stream` is torch's current one, of all devices."""
 
     def __init__(self, driver: FakeDriver) -> None:
         self.driver = driver
         self.stream = 0
-        self._kept: list[Any] = []
 
     def tensor(self, address: int, like: Tensor, kind: int, device: int) -> Tensor:
         return self._view(address, tuple(like.shape), like.stride(), like.dtype, kind, device)
@@ -78,7 +81,7 @@ class FakeGpus:
             0,
             0,
         )
-        self._kept.append((managed, sizes, steps))  # torch keeps the address of it
+        _KEPT.append((managed, sizes, steps))
         made: Tensor = torch.utils.dlpack.from_dlpack(_capsule(ctypes.addressof(managed), b"dltensor", None))
         return made
 

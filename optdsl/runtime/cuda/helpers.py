@@ -2,9 +2,9 @@
 
     write(to, w0 ... w499)   words that are arguments go to memory: a CUDA graph keeps them as they were
     begin(gradients u64[T], groups s64[T], rows f64[G][H + 1], addresses u64[T][B], hypers f64[T][W],
-          direction f64[T], B, H, W, T)
+          direction f64[T], B, H, W, T, moves u64[N][3], N)
                              a thread for each tensor: its gradient's address, and its group's hypers and
-                             direction, go to where prologues and kernels read them
+                             direction, go to where prologues and kernels read them; and what `move` does
     move(moves u64[N][3], N) a thread for each: a number goes from an address to another; the third says how
 
 Out: text that any driver from CUDA 11.0 on takes. Nothing of a spec is in it. Assumed: what `begin` reads
@@ -26,73 +26,8 @@ _THREAD = """\
     add.s64 %rd0, %rd0, %rd1;
 """
 
-_BEGIN = f"""\
-.visible .entry begin(
-    .param .u64 gradients, .param .u64 groups, .param .u64 rows, .param .u64 addresses, .param .u64 hypers,
-    .param .u64 direction, .param .u64 buffers, .param .u64 count, .param .u64 width, .param .u64 tensors
-)
-{{
-    .reg .pred %p<2>;
-    .reg .b32 %r<2>;
-    .reg .b64 %rd<16>;
-{_THREAD}\
-    ld.param.u64 %rd1, [tensors];
-    setp.ge.u64 %p0, %rd0, %rd1;
-    @%p0 bra end;
-    shl.b64 %rd2, %rd0, 3;
-    // addresses[thread][1] = gradients[thread]
-    ld.param.u64 %rd3, [gradients];
-    add.s64 %rd3, %rd3, %rd2;
-    ld.global.u64 %rd4, [%rd3];
-    ld.param.u64 %rd5, [buffers];
-    mul.lo.u64 %rd5, %rd5, %rd2;
-    ld.param.u64 %rd6, [addresses];
-    add.s64 %rd6, %rd6, %rd5;
-    st.global.u64 [%rd6+8], %rd4;
-    // %rd7: the row of its group, %rd9: its own row, %rd10: how many numbers are left
-    ld.param.u64 %rd3, [groups];
-    add.s64 %rd3, %rd3, %rd2;
-    ld.global.u64 %rd4, [%rd3];
-    ld.param.u64 %rd10, [count];
-    add.s64 %rd5, %rd10, 1;
-    mul.lo.u64 %rd5, %rd5, %rd4;
-    shl.b64 %rd5, %rd5, 3;
-    ld.param.u64 %rd7, [rows];
-    add.s64 %rd7, %rd7, %rd5;
-    ld.param.u64 %rd8, [width];
-    mul.lo.u64 %rd8, %rd8, %rd2;
-    ld.param.u64 %rd9, [hypers];
-    add.s64 %rd9, %rd9, %rd8;
-next:
-    ld.global.u64 %rd11, [%rd7];
-    setp.eq.u64 %p1, %rd10, 0;
-    @%p1 bra last;
-    st.global.u64 [%rd9], %rd11;
-    add.s64 %rd7, %rd7, 8;
-    add.s64 %rd9, %rd9, 8;
-    sub.s64 %rd10, %rd10, 1;
-    bra next;
-last:
-    ld.param.u64 %rd12, [direction];
-    add.s64 %rd12, %rd12, %rd2;
-    st.global.u64 [%rd12], %rd11;
-end:
-    ret;
-}}
-"""
-
-_MOVE = f"""\
-.visible .entry move(
-    .param .u64 moves, .param .u64 count
-)
-{{
-    .reg .pred %p<6>;
-    .reg .b32 %r<2>;
-    .reg .b64 %rd<12>;
-    .reg .f32 %f<2>;
-    .reg .f64 %fd<2>;
-{_THREAD}\
-    ld.param.u64 %rd1, [count];
+_MOVING = f"""\
+    ld.param.u64 %rd1, [moved];
     setp.ge.u64 %p0, %rd0, %rd1;
     @%p0 bra end;
     ld.param.u64 %rd2, [moves];
@@ -133,6 +68,76 @@ end:
     ret;
 }}
 """
+
+_MOVE = f"""\
+.visible .entry move(
+    .param .u64 moves, .param .u64 moved
+)
+{{
+    .reg .pred %p<6>;
+    .reg .b32 %r<2>;
+    .reg .b64 %rd<16>;
+    .reg .f32 %f<2>;
+    .reg .f64 %fd<2>;
+{_THREAD}\
+{_MOVING}"""
+
+
+_BEGIN = f"""\
+.visible .entry begin(
+    .param .u64 gradients, .param .u64 groups, .param .u64 rows, .param .u64 addresses, .param .u64 hypers,
+    .param .u64 direction, .param .u64 buffers, .param .u64 count, .param .u64 width, .param .u64 tensors,
+    .param .u64 moves, .param .u64 moved
+)
+{{
+    .reg .pred %p<6>;
+    .reg .b32 %r<2>;
+    .reg .b64 %rd<16>;
+    .reg .f32 %f<2>;
+    .reg .f64 %fd<2>;
+{_THREAD}\
+    ld.param.u64 %rd1, [tensors];
+    setp.ge.u64 %p0, %rd0, %rd1;
+    @%p0 bra numbers;
+    shl.b64 %rd2, %rd0, 3;
+    // addresses[thread][1] = gradients[thread]
+    ld.param.u64 %rd3, [gradients];
+    add.s64 %rd3, %rd3, %rd2;
+    ld.global.u64 %rd4, [%rd3];
+    ld.param.u64 %rd5, [buffers];
+    mul.lo.u64 %rd5, %rd5, %rd2;
+    ld.param.u64 %rd6, [addresses];
+    add.s64 %rd6, %rd6, %rd5;
+    st.global.u64 [%rd6+8], %rd4;
+    // %rd7: the row of its group, %rd9: its own row, %rd10: how many numbers are left
+    ld.param.u64 %rd3, [groups];
+    add.s64 %rd3, %rd3, %rd2;
+    ld.global.u64 %rd4, [%rd3];
+    ld.param.u64 %rd10, [count];
+    add.s64 %rd5, %rd10, 1;
+    mul.lo.u64 %rd5, %rd5, %rd4;
+    shl.b64 %rd5, %rd5, 3;
+    ld.param.u64 %rd7, [rows];
+    add.s64 %rd7, %rd7, %rd5;
+    ld.param.u64 %rd8, [width];
+    mul.lo.u64 %rd8, %rd8, %rd2;
+    ld.param.u64 %rd9, [hypers];
+    add.s64 %rd9, %rd9, %rd8;
+next:
+    ld.global.u64 %rd11, [%rd7];
+    setp.eq.u64 %p1, %rd10, 0;
+    @%p1 bra last;
+    st.global.u64 [%rd9], %rd11;
+    add.s64 %rd7, %rd7, 8;
+    add.s64 %rd9, %rd9, 8;
+    sub.s64 %rd10, %rd10, 1;
+    bra next;
+last:
+    ld.param.u64 %rd12, [direction];
+    add.s64 %rd12, %rd12, %rd2;
+    st.global.u64 [%rd12], %rd11;
+numbers:
+{_MOVING}"""
 
 
 @cache

@@ -1,9 +1,9 @@
 """A step that never waits for the GPU: prologues and totals are its own there, and so may the counters be.
 
 In: a batch with a row for each tensor, and the code of the passes and of the update. Out: launches on the
-current stream, and nothing else: `begin` and `move` (`helpers`), then for each pass its prologue (a thread a
-tensor), the sums of each chunk, their totals in the order of the chunks; then the update's prologue, the
-update, and `move` again. Nothing comes back.
+current stream, and nothing else: `begin` (`helpers`), then for each pass its prologue (a thread a tensor),
+the sums of each chunk, their totals in the order of the chunks; then the update's prologue, the update, and
+`move`, which brings counters and scalar states back. Nothing comes to the host.
 
     prepare_ENTRY(hypers f64[T][H], t f64[T], direction f64[T], states f64[T][K], scalars[T][S], T)
     totals_ENTRY(partials f64[C][K], first s64[T + 1], T, hypers)
@@ -111,6 +111,7 @@ class DeviceStep:
         self._counted = numbers is not None and bool(numbers.widths[:, 0].all())
         self._phases: list[_Phase] = []
         self._placed = False
+        self._moves = (0, 0, 0)  # how many numbers come from elsewhere, and how they come and go
         device = tables.device
         self._hypers, self._first, self._of = Mirror(device), Mirror(device), Mirror(device)
         self._there, self._back = Mirror(device), Mirror(device)
@@ -156,7 +157,7 @@ class DeviceStep:
                 self._there.reserve(24 * cells)
                 self._back.reserve(24 * cells)
             self._write = Launch(device, device.function(module, "write"), 1 + helpers.WORDS, threads=1)
-            self._begin = Launch(device, device.function(module, "begin"), 10)
+            self._begin = Launch(device, device.function(module, "begin"), 12)
             self._move = Launch(device, device.function(module, "move"), 2)
             self._phases = [_Phase(code, tables, self.tensors, count) for code in self.codes]
 
@@ -216,12 +217,11 @@ class DeviceStep:
                 self._move(-(-len(self.sources) // THREADS), stream, sources, len(self.sources))
             number, width = self._options.shape[1] - 1, self.codes[0].hypers
             hypers, direction = self._at_hypers, self._direction.address
+            moves, there, back = self._moves
             given = (gradients, self._at_groups, options, self._at_addresses, hypers, direction)
-            self._begin(rows, stream, *given, self.codes[0].buffers, number, width, tensors)
+            sizes = (self.codes[0].buffers, number, width, tensors)
+            self._begin(max(rows, -(-moves // THREADS)), stream, *given, *sizes, there, moves)
             t = self._t.address if self._counted else at_t
-            moves, there, back = self._moves if self.keeps_numbers else (0, 0, 0)
-            if moves:
-                self._move(-(-moves // THREADS), stream, there, moves)
             for each in self._phases:
                 scalars, partials = each.scalars.address, each.partials.address
                 each.prepare(rows, stream, hypers, t, direction, self._states.address, scalars, tensors)

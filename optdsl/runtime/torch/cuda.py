@@ -90,7 +90,7 @@ def _not_to_record(table: Table, layout: Layout) -> str:
 def _reason(table: Table, layout: Layout) -> str:
     """Why there is no kernel; nothing if there may be one."""
     if layout.device_code is None:
-        return "the module was compiled without; optdsl.torch.load compiles it with"
+        return "the module was compiled without; compile it again with --ptx, or use optdsl.torch.load"
     if table.dims is not None:
         return "it reduces over rows and columns"
     if table.variant.draws:

@@ -2,8 +2,8 @@
 
     update(addresses_at, chunks_at, scalars_at)                a block of THREADS for each chunk
     reduce0(addresses_at, chunks_at, scalars_at, partials_at)
-    prepare_update(hypers_at, t_at, direction_at, states_at, scalars_at, rows)   a thread for each row
-    totals_reduce0(partials_at, first_at, tensors, hypers_at)  a thread for each tensor
+    prepare_update(hypers_at, t_at, direction_at, states_at, scalars_at, count)   a thread for each row
+    totals_reduce0(partials_at, first_at, count, hypers_at)  a thread for each tensor
 
 Arguments and arrays are those of `_llvm_ptx`. What is done with one element is written once, as a function
 inside of the kernel, and called for those of a vector of 16 bytes and for those that are left.
@@ -169,10 +169,10 @@ def _elements(kernel: Kernel, names: _Names, count: str, first: str) -> list[str
             narrow.append(f"write_summand({number}, {counter}, {names.new}[{number}])")
     call = _call(f"{names.new} = {names.element}", [f"read_{storage}({each}_at, i)" for each in names.loaded])
     return [
-        f"whole = {count} // {lanes} * {lanes} if aligns else 0",
-        f"for {counter} in range({lanes} * thread, whole, {lanes} * THREADS):",
+        f"in_vectors = {count} // {lanes} * {lanes} if aligns else 0",
+        f"for {counter} in range({lanes} * thread, in_vectors, {lanes} * THREADS):",
         *_indented([*place, *vectors, *(line for call in calls for line in call), *wide]),
-        f"for {counter} in range(whole + thread, {count}, THREADS):",
+        f"for {counter} in range(in_vectors + thread, {count}, THREADS):",
         *_indented([*place, *call, *narrow]),
     ]
 
@@ -255,10 +255,10 @@ def prologue_source(kernel: Kernel, name: str, source: Source | None = None) -> 
         lines.append(f"write_f64(states_at, {_row(len(states), 'row', column)}, {value})")
     return "\n".join([
         "@kernel",
-        f"def {name}(hypers_at, t_at, direction_at, states_at, scalars_at, rows):",
+        f"def {name}(hypers_at, t_at, direction_at, states_at, scalars_at, count):",
         f'{_INDENT}"""Step scalars, in float64: a thread for each row of hyperparameters."""',
         f"{_INDENT}row = this_block() * THREADS + this_thread()",
-        f"{_INDENT}if row < rows:",
+        f"{_INDENT}if row < count:",
         *_indented(lines or ["pass"], 2),
     ])  # fmt: skip
 
@@ -270,10 +270,10 @@ def totals_source(program: Program, kernel: Kernel, name: str) -> str:
     hypers = len(kernel.hypers)
     return "\n".join([
         "@kernel",
-        f"def {name}(partials_at, first_at, tensors, hypers_at):",
+        f"def {name}(partials_at, first_at, count, hypers_at):",
         f'{_INDENT}"""The sums of all chunks of a tensor: a thread for each."""',
         f"{_INDENT}tensor = this_block() * THREADS + this_thread()",
-        f"{_INDENT}if tensor < tensors:",
+        f"{_INDENT}if tensor < count:",
         *_indented([
             *(f"sum{number} = 0.0" for number in range(len(columns))),
             "for chunk in range(read_i64(first_at, tensor), read_i64(first_at, tensor + 1)):",

@@ -8,7 +8,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from optdsl.runtime.cuda import driver as cuda_driver
 from optdsl.runtime.cuda import kernel as cuda_kernel
 from optdsl.runtime.cuda import numba_in_python, numba_package, numba_words
 from optdsl.runtime.cuda.driver import CudaError
+from optdsl.runtime.cuda.numba_kernel import Kernel as Compilable
+from optdsl.runtime.cuda.numba_words import write_f32
 from tests.ptx import fake_torch
 from tests.ptx.fake_driver import FakeDriver
 from tests.ptx.lint import accesses_of, findings
@@ -108,7 +110,7 @@ def test_the_text_in_other_modes(setting: Setting, mode: str, storage: Type) -> 
 
 NAMES = """
 optimizer Names
-hyper whole = 0.5 in [0, inf)
+hyper in_vectors = 0.5 in [0, inf)
 hyper new0 = 0.25 in [0, inf)
 hyper element = 0.125 in [0, inf)
 state aligns[0] = 0
@@ -116,7 +118,7 @@ g_read = g[t] * new0
 theta_all = aligns[t-1] - element*g_read
 fma = theta_all * g_read
 aligns[t] = theta_all + element
-new = whole*theta_all + fma
+new = in_vectors*theta_all + fma
 theta[t] = theta[t-1] - new
 """
 
@@ -256,9 +258,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDriver]:
         cached()
 
 
-@pytest.mark.usefixtures("compiler")
-def test_a_changed_file_is_launched(fake: FakeDriver, tmp_path: Path) -> None:
-    """SGD without momentum that somebody has made to step three times as far: theta - 3*lr*g, by hand."""
+@pytest.fixture
+def mine(tmp_path: Path) -> Any:
+    """A module of SGD without momentum that somebody has made to step three times as far."""
     path = tmp_path / "mine.py"
     result = CliRunner().invoke(
         cli, ["compile", "gd", "--target", "numba-cuda", "--emit", "py", "-o", str(path)]
@@ -271,24 +273,64 @@ def test_a_changed_file_is_launched(fake: FakeDriver, tmp_path: Path) -> None:
     spec = importlib.util.spec_from_file_location("mine", path)
     assert spec is not None
     assert spec.loader is not None
-    mine = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(mine)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+THETA, G = np.arange(70, dtype=np.float32), np.full(70, 0.5, np.float32)
+CHANGED = THETA - 3 * 0.25 * 0.5  # theta - 3*lr*g, exact in float32
+
+
+def test_a_changed_file_runs_in_python(mine: Any) -> None:
+    theta, scalars = THETA.copy(), np.array([[0.25, 1.0]], np.float32)
+    addresses = np.array([[theta.ctypes.data, G.ctypes.data]], np.uint64)
+    chunks = np.array([[0, 0, 70, 0]], np.int64)
+    tables = [each.ctypes.data for each in (addresses, chunks, scalars)]
+    numba_in_python.run(mine.update.function, 1, *tables)
+    np.testing.assert_array_equal(theta, CHANGED)
+
+
+@dataclass
+class Tensor:
+    """As far as launches know."""
+
+    address: int
+
+    def data_ptr(self) -> int:
+        return self.address
+
+
+@pytest.mark.usefixtures("compiler")
+def test_a_changed_file_is_launched(mine: Any, fake: FakeDriver) -> None:
     memory = fake.memories[0]
-    theta, g = np.arange(70, dtype=np.float32), np.full(70, 0.5, np.float32)
-    places = [memory.put(theta), memory.put(g)]
-    addresses = memory.put(np.array([places], np.uint64))
-    chunks = memory.put(np.array([[0, 0, 70, 0]], np.int64))
+    places = [memory.put(THETA), memory.put(G)]
+    addresses = Tensor(memory.put(np.array([places], np.uint64)))
+    chunks = Tensor(memory.put(np.array([[0, 0, 70, 0]], np.int64)))
     hypers, one = memory.put(np.array([[0.25]])), memory.put(np.ones(1))
     scalars = memory.allocate(8)
-    mine.prepare_update.launch(1, hypers, one, one, 0, scalars, 1)
-    mine.update.launch(1, addresses, chunks, scalars, stream=3)
+    for _ in range(2):
+        mine.prepare_update.launch(1, hypers, one, one, 0, scalars, 1, stream=3)
+        mine.update.launch(1, addresses, chunks, scalars, stream=3)
     fake.finish()
-    np.testing.assert_array_equal(memory.read(places[0], 280).view(np.float32), theta - 3 * 0.25 * 0.5)
-    assert fake.launches == ["prepare_update", "update"]
+    found = memory.read(places[0], 280).view(np.float32)
+    np.testing.assert_array_equal(found, CHANGED - 3 * 0.25 * 0.5)
+    assert fake.launches == ["prepare_update", "update"] * 2
+    assert fake.calls.count("cuModuleLoadDataEx") == 2  # each is compiled and loaded once
     with pytest.raises(TypeError, match="takes 3 arguments, not 1"):
         mine.update.launch(1, addresses)
     with pytest.raises(TypeError, match="launch"):
         mine.update(addresses)
+
+
+@pytest.mark.usefixtures("compiler")
+def test_what_numba_cannot_compile_is_told_without_its_traceback() -> None:
+    def update(addresses_at: int) -> None:
+        write_f32(addresses_at, 0, 1.0)
+
+    with pytest.raises(TypeError, match=r"(?s)Numba cannot compile update: .*cast it") as raised:
+        Compilable(update, contract=False).ptx("update")
+    assert raised.value.__suppress_context__
 
 
 @pytest.mark.usefixtures("compiler")

@@ -28,7 +28,7 @@ GENERATED = frozenset(
     "random_bits rounding_key s8_value stochastic_bf16 stochastic_f16 stochastic_s8 stochastic_u8 u8_value "
     "p16_value stochastic_p16 "
     "read_u8 read_u16 u8_bytes u16_bytes write_u8 write_u16 "
-    "fast_kernel aligned aligns halving rows tensors whole barrier clip fma short_power this_block "
+    "fast_kernel aligned aligns halving in_vectors barrier clip fma short_power this_block "
     "this_thread thread HALVINGS THREADS read2_f64 read4_f32 read4_i64 read_address read_i64 read_summand "
     "write2_f64 write4_f32 write_summand "
     "Flag Hyper Input Layout State Variant FusedOptimizer ArrayOptimizer LAYOUT View THETA_0".split()

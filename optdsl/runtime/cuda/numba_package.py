@@ -19,6 +19,7 @@ try:
         warnings.simplefilter("ignore")  # that Numba's own is to be replaced by NVIDIA's package
         NVIDIAS = "numba_cuda" in str(import_module("numba.cuda").__file__)
         compiler: Any = import_module("numba.cuda.compiler")
+        compiler.compile_cuda  # noqa: B018 - Numba's simulator has none
         types: Any = import_module("numba.cuda.types" if NVIDIAS else "numba.core.types")
         signature: Any = import_module("numba.cuda.typing" if NVIDIAS else "numba.core.typing").signature
         extending = import_module("numba.cuda.extending" if NVIDIAS else "numba.extending")
@@ -32,8 +33,9 @@ __all__ = ["NVIDIAS", "compiler", "intrinsic", "kernel_ptx", "signature", "types
 def kernel_ptx(
     function: Callable[..., None], arguments: tuple[Any, ...], capability: tuple[int, int], *, contract: bool
 ) -> str:
-    """PTX of one kernel, with the mangled name that Numba gives it. Raises `CudaError`.
+    """PTX of one kernel, with the mangled name that Numba gives it.
 
+    Raises `CudaError` where there is no compiler, `TypeError` with Numba's words for what it cannot compile.
     contract: NVIDIA's compiler may join multiplications and additions; else each of them is rounded.
     """
     options = {"opt": 3, "fma": int(contract)}
@@ -45,6 +47,10 @@ def kernel_ptx(
     except Exception as error:
         if _lacks_compiler(error):
             raise CudaError(f"Numba does not find NVIDIA's compiler libNVVM; {_INSTALL}") from None
+        if isinstance(error, TypeError) or type(error).__module__.startswith(
+            "numba"
+        ):  # what somebody has written into a kernel
+            raise TypeError(f"Numba cannot compile {function.__name__}: {error}") from None
         raise
 
 

@@ -9,10 +9,10 @@ from optdsl.runtime.cuda.numba_words import (
 
 
 @kernel
-def prepare_update(hypers_at, t_at, direction_at, states_at, scalars_at, rows):
+def prepare_update(hypers_at, t_at, direction_at, states_at, scalars_at, count):
     """Step scalars, in float64: a thread for each row of hyperparameters."""
     row = this_block() * THREADS + this_thread()
-    if row < rows:
+    if row < count:
         lr = read_f64(hypers_at, 5 * row + 0)
         beta1 = read_f64(hypers_at, 5 * row + 1)
         beta2 = read_f64(hypers_at, 5 * row + 2)
@@ -77,8 +77,8 @@ def update(addresses_at, chunks_at, scalars_at):
         theta = theta_old - lr * mhat / (sqrt(vhat) + eps)
         return theta, m, v
 
-    whole = size // 4 * 4 if aligns else 0
-    for i in range(4 * thread, whole, 4 * THREADS):
+    in_vectors = size // 4 * 4 if aligns else 0
+    for i in range(4 * thread, in_vectors, 4 * THREADS):
         theta_all = read4_f32(theta_at, i)
         g_all = read4_f32(g_at, i)
         m_all = read4_f32(m_at, i)
@@ -90,7 +90,7 @@ def update(addresses_at, chunks_at, scalars_at):
         write4_f32(theta_at, i, new0[0], new1[0], new2[0], new3[0])
         write4_f32(m_at, i, new0[1], new1[1], new2[1], new3[1])
         write4_f32(v_at, i, new0[2], new1[2], new2[2], new3[2])
-    for i in range(whole + thread, size, THREADS):
+    for i in range(in_vectors + thread, size, THREADS):
         new = element(
             read_f32(theta_at, i), read_f32(g_at, i), read_f32(m_at, i), read_f32(v_at, i),
         )

@@ -10,10 +10,10 @@ from optdsl.runtime.cuda.numba_words import (
 
 
 @kernel
-def prepare_reduce0(hypers_at, t_at, direction_at, states_at, scalars_at, rows):
+def prepare_reduce0(hypers_at, t_at, direction_at, states_at, scalars_at, count):
     """Step scalars, in float64: a thread for each row of hyperparameters."""
     row = this_block() * THREADS + this_thread()
-    if row < rows:
+    if row < count:
         beta1 = read_f64(hypers_at, 9 * row + 1)
         beta2 = read_f64(hypers_at, 9 * row + 2)
         eps = read_f64(hypers_at, 9 * row + 3)
@@ -78,8 +78,8 @@ def reduce0(addresses_at, chunks_at, scalars_at, partials_at):
         write_f64(partials_at, 2 * chunk + 1, 0.0)
     for first in range(0, size, BLOCK):
         count = size - first if size - first < BLOCK else BLOCK
-        whole = count // 4 * 4 if aligns else 0
-        for j in range(4 * thread, whole, 4 * THREADS):
+        in_vectors = count // 4 * 4 if aligns else 0
+        for j in range(4 * thread, in_vectors, 4 * THREADS):
             i = first + j
             theta_all = read4_f32(theta_at, i)
             g_all = read4_f32(g_at, i)
@@ -97,7 +97,7 @@ def reduce0(addresses_at, chunks_at, scalars_at, partials_at):
             write_summand(1, j + 1, new1[1])
             write_summand(1, j + 2, new2[1])
             write_summand(1, j + 3, new3[1])
-        for j in range(whole + thread, count, THREADS):
+        for j in range(in_vectors + thread, count, THREADS):
             i = first + j
             new = element(
                 read_f32(theta_at, i), read_f32(g_at, i), read_f32(m_at, i), read_f32(v_at, i),
@@ -122,10 +122,10 @@ def reduce0(addresses_at, chunks_at, scalars_at, partials_at):
 
 
 @kernel
-def totals_reduce0(partials_at, first_at, tensors, hypers_at):
+def totals_reduce0(partials_at, first_at, count, hypers_at):
     """The sums of all chunks of a tensor: a thread for each."""
     tensor = this_block() * THREADS + this_thread()
-    if tensor < tensors:
+    if tensor < count:
         sum0 = 0.0
         sum1 = 0.0
         for chunk in range(read_i64(first_at, tensor), read_i64(first_at, tensor + 1)):
@@ -136,10 +136,10 @@ def totals_reduce0(partials_at, first_at, tensors, hypers_at):
 
 
 @kernel
-def prepare_update(hypers_at, t_at, direction_at, states_at, scalars_at, rows):
+def prepare_update(hypers_at, t_at, direction_at, states_at, scalars_at, count):
     """Step scalars, in float64: a thread for each row of hyperparameters."""
     row = this_block() * THREADS + this_thread()
-    if row < rows:
+    if row < count:
         lr = read_f64(hypers_at, 9 * row + 0)
         beta1 = read_f64(hypers_at, 9 * row + 1)
         beta2 = read_f64(hypers_at, 9 * row + 2)
@@ -213,8 +213,8 @@ def update(addresses_at, chunks_at, scalars_at):
         theta = fma(-k4, u, theta_old)
         return theta, m, v
 
-    whole = size // 4 * 4 if aligns else 0
-    for i in range(4 * thread, whole, 4 * THREADS):
+    in_vectors = size // 4 * 4 if aligns else 0
+    for i in range(4 * thread, in_vectors, 4 * THREADS):
         theta_all = read4_f32(theta_at, i)
         g_all = read4_f32(g_at, i)
         m_all = read4_f32(m_at, i)
@@ -226,7 +226,7 @@ def update(addresses_at, chunks_at, scalars_at):
         write4_f32(theta_at, i, new0[0], new1[0], new2[0], new3[0])
         write4_f32(m_at, i, new0[1], new1[1], new2[1], new3[1])
         write4_f32(v_at, i, new0[2], new1[2], new2[2], new3[2])
-    for i in range(whole + thread, size, THREADS):
+    for i in range(in_vectors + thread, size, THREADS):
         new = element(
             read_f32(theta_at, i), read_f32(g_at, i), read_f32(m_at, i), read_f32(v_at, i),
         )

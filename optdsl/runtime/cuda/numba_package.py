@@ -47,9 +47,8 @@ def kernel_ptx(
     except Exception as error:
         if _lacks_compiler(error):
             raise CudaError(f"Numba does not find NVIDIA's compiler libNVVM; {_INSTALL}") from None
-        if isinstance(error, TypeError) or type(error).__module__.startswith(
-            "numba"
-        ):  # what somebody has written into a kernel
+        # What somebody has written into a kernel: Numba's words are the ones that help.
+        if isinstance(error, TypeError) or type(error).__module__.startswith("numba"):
             raise TypeError(f"Numba cannot compile {function.__name__}: {error}") from None
         raise
 

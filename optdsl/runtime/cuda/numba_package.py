@@ -25,7 +25,8 @@ try:
         extending = import_module("numba.cuda.extending" if NVIDIAS else "numba.extending")
         intrinsic: Callable[[Callable[..., Any]], Any] = extending.intrinsic
 except Exception as error:  # a package that is half installed raises whatever it likes
-    raise CudaError(f"Numba's package for GPUs cannot be imported ({error}); {_INSTALL}") from None
+    said = " ".join(str(error).split())
+    raise CudaError(f"Numba's package for GPUs cannot be imported ({said}); {_INSTALL}") from None
 
 __all__ = ["NVIDIAS", "compiler", "intrinsic", "kernel_ptx", "signature", "types"]
 

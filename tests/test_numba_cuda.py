@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optdsl.backends import numba_cuda
 from optdsl.backends._chunked_step import chunked_step
 from optdsl.backends._llvm_ptx import unsupported_on_gpu
@@ -23,6 +25,7 @@ from tests.ptx.text import parsed
 from tests.support import programs
 from tests.support.libnvvm import libnvvm as libnvvm
 from tests.support.programs import Setting, label
+from tests.support.random_specs import RANDOM
 from tests.test_llvm import same_bits
 from tests.test_ptx_kernels import DEFAULTS, SETTINGS, SIZES, Compiled, Interpreted
 
@@ -81,6 +84,39 @@ OTHERS = [("fast", Type.F32), ("strict", Type.F32), ("accurate", Type.F32), ("ac
 def test_the_text_in_other_modes(setting: Setting, mode: str, storage: Type) -> None:
     program = programs.program(setting, mode, storage)
     same_bits(program, [get_backend(name).load(program) for name in ("interpreter", "numba_cuda")], SMALL)
+
+
+def _random(state: str, update: str, storage: Type, mode: str) -> Program:
+    text = (
+        "optimizer Random\nhyper lr = 0.5 in [0, inf)\nhyper beta1 = 0.9 in [0, 1)\nstate m[0] = 0\n"
+        f"u = {update}\nm[t] = {state} + g[t]*u\ntheta[t] = theta[t-1] - lr*m[t] - 0.1*u\n"
+    )
+    return programs.program_of(text, mode, storage)
+
+
+RANDOMLY = given(
+    st.builds(
+        _random,
+        *(RANDOM, RANDOM, st.sampled_from([Type.F32, Type.F64])),
+        st.sampled_from(["strict", "fma", "accurate"]),
+    )
+)
+"""With infinities, NaN, zeros of both signs and denormals among the numbers."""
+
+
+@settings(max_examples=30, deadline=None)
+@RANDOMLY
+def test_random_texts_have_the_same_bits(program: Program) -> None:
+    steps = [get_backend(name).load(program) for name in ("interpreter", "numba_cuda")]
+    same_bits(program, steps, [30], special=True)
+
+
+@pytest.mark.usefixtures("libnvvm")
+@settings(max_examples=6, deadline=None)
+@RANDOMLY
+def test_random_ptx_has_the_same_bits(program: Program) -> None:
+    steps = [get_backend("interpreter").load(program), interpreted(program, numba_cuda.ptx(program), 0)]
+    same_bits(program, steps, [196], special=True)
 
 
 NAMES = """

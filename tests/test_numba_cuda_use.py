@@ -23,7 +23,7 @@ from optdsl.runtime.cuda import driver as cuda_driver
 from optdsl.runtime.cuda import kernel as cuda_kernel
 from optdsl.runtime.cuda import numba_in_python, numba_package
 from optdsl.runtime.cuda.numba_kernel import Kernel as Compilable
-from optdsl.runtime.cuda.numba_words import write_f32
+from optdsl.runtime.cuda.numba_words import read_f32, write_f32
 from tests.ptx import fake_torch
 from tests.ptx.fake_driver import FakeDriver
 from tests.support import programs
@@ -114,13 +114,31 @@ def test_a_changed_file_is_launched(mine: Any, fake: FakeDriver) -> None:
         mine.update(addresses)
 
 
-@pytest.mark.usefixtures("libnvvm")
-def test_what_numba_cannot_compile_is_told_without_its_traceback() -> None:
-    def update(addresses_at: int) -> None:
-        write_f32(addresses_at, 0, 1.0)
+def _float64(x_at: int) -> None:
+    write_f32(x_at, 0, 1.0)
 
-    with pytest.raises(TypeError, match=r"(?s)Numba cannot compile update: .*cast it") as raised:
-        Compilable(update, contract=False).ptx("update")
+
+def _signed(x_at: int) -> None:
+    write_f32(x_at + 4, 0, read_f32(x_at, 0))  # no address any more, as Numba has it
+
+
+def _divided(x_at: int) -> None:
+    write_f32(x_at, 1 / 2, read_f32(x_at, 0))
+
+
+def _unknown(x_at: int) -> None:
+    write_f32(x_at, 0, nothing(1.0))  # type: ignore[name-defined] # noqa: F821
+
+
+@pytest.mark.usefixtures("libnvvm")
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [(_float64, "cast it"), (_signed, "an address is a uint64, not int64"),
+     (_divided, "an index is an integer, not float64"), (_unknown, "nothing")],
+)  # fmt: skip
+def test_what_numba_cannot_compile_is_told_without_its_traceback(function: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=f"(?s)Numba cannot compile {function.__name__}: .*{words}") as raised:
+        Compilable(function, contract=False).ptx("update")
     assert raised.value.__suppress_context__
 
 

@@ -40,6 +40,14 @@ def _place(builder: Any, address: Any, index: Any, element: ir.Type) -> Any:
     return builder.gep(builder.inttoptr(address, element.as_pointer(_GLOBAL)), [index])
 
 
+def _check(address: Any, index: Any) -> None:
+    """Numba makes another type of an address and a number with a sign, and would cast that back."""
+    if address != types.uint64:
+        raise TypeError(f"an address is a uint64, not {address}: add f32_bytes(...) or f64_bytes(...) to one")
+    if not isinstance(index, types.Integer):
+        raise TypeError(f"an index is an integer, not {index}")
+
+
 def _accessors(number: Any, element: ir.Type, align: int, lanes: int = 1) -> tuple[Any, Any]:
     """`read(address, index)` and `write(address, index, value, ...)` of so many neighbours."""
     vector = ir.VectorType(element, lanes)
@@ -59,8 +67,9 @@ def _accessors(number: Any, element: ir.Type, align: int, lanes: int = 1) -> tup
             found = [builder.extract_element(value, _I32(lane)) for lane in range(lanes)]
             return context.make_tuple(builder, sign.return_type, found)
 
+        _check(address, index)
         gives = number if lanes == 1 else types.UniTuple(number, lanes)
-        return signature(gives, types.uint64, index), generate
+        return signature(gives, address, index), generate
 
     def store(context: Any, builder: Any, sign: Any, given: Any) -> Any:
         at = place(builder, given[0], _number(context, builder, given[1], sign.args[1]))
@@ -73,9 +82,10 @@ def _accessors(number: Any, element: ir.Type, align: int, lanes: int = 1) -> tup
         return context.get_dummy_value()
 
     def stores(address: Any, index: Any, *values: Any) -> Any:
+        _check(address, index)
         if any(value != number for value in values):
             raise TypeError(f"{values[0]} is written where {number} are kept: cast it")
-        return signature(types.void, types.uint64, index, *values), store
+        return signature(types.void, address, index, *values), store
 
     if lanes == 1:
         write = intrinsic(lambda typing_context, address, index, x: stores(address, index, x))

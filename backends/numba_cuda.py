@@ -64,8 +64,13 @@ class NumbaCuda:
     def ptx(self, program: Program) -> str:
         return ptx(program)
 
-    def files(self, programs: Sequence[Program], form: str, by: str) -> dict[str, bytes]:
-        """`py`: the kernels for float32 as a module, to be changed. `ptx`: those for float64, too."""
+    def files(
+        self, programs: Sequence[Program], form: str, by: str, *, on_gpu: bool = True
+    ) -> dict[str, bytes]:
+        """`py`: the kernels for float32 as a module, to be changed. `ptx`: those for float64, too.
+
+        on_gpu: there is nothing else in them.
+        """
         optimizer = programs[0].optimizer
         name, title = snake(optimizer.name), f"{optimizer.name}, compiled by optdsl {by}"
         if form == "py":

@@ -7,7 +7,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from optdsl.backends import numba_cuda
 
 import optdsl.torch
 from optdsl.cli import cli
-from optdsl.emit.device_code import device_code
+from optdsl.emit import device_code
+from optdsl.files import read_library
 from optdsl.runtime.cuda import driver as cuda_driver
 from optdsl.runtime.cuda import kernel as cuda_kernel
 from optdsl.runtime.cuda import numba_in_python, numba_package
@@ -26,7 +28,6 @@ from optdsl.runtime.cuda.numba_kernel import Kernel as Compilable
 from optdsl.runtime.cuda.numba_words import read_f32, write_f32
 from tests.ptx import fake_torch
 from tests.ptx.fake_driver import FakeDriver
-from tests.support import programs
 from tests.support.libnvvm import libnvvm as libnvvm
 
 
@@ -146,13 +147,20 @@ def test_what_numba_cannot_compile_is_told_without_its_traceback(function: Any, 
 @pytest.mark.skipif(torch.version.cuda is not None, reason="torch's operators are not to be replaced")
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
 def test_what_launches_the_kernels_of_llvm_launches_these(
-    name: str, fake: FakeDriver, monkeypatch: pytest.MonkeyPatch
+    name: str, fake: FakeDriver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """torch's classes, on a fake GPU: parameters end where those of the CPU's kernels do, to the bit."""
     gpus = fake_torch.install(fake, monkeypatch)
-    found: Any = optdsl.torch.load(name)
-    code = device_code(programs.meaning(name), "accurate", "numba_cuda")
-    monkeypatch.setattr(found, "layout", replace(found.layout, device_code=code))
+    asked: list[str] = []
+
+    def writer(target: str) -> Any:
+        asked.append(target)
+        return numba_cuda.GPU
+
+    monkeypatch.setattr(device_code, "get_gpu_writer", writer)
+    mine = tmp_path / f"{name}.opt"  # a class of its own: others have their code already
+    mine.write_text(f"# {tmp_path}\n{read_library(name).text}", encoding="utf-8")
+    found: Any = optdsl.torch.load(mine)
     torch.manual_seed(0)
     here = [torch.nn.Parameter(torch.randn(shape)) for shape in ((7,), (33, 5), ())]
     there = [torch.nn.Parameter(gpus.to(each.detach(), 0)) for each in here]
@@ -164,6 +172,7 @@ def test_what_launches_the_kernels_of_llvm_launches_these(
         for optimizer in optimizers:
             optimizer.step()
     fake.finish()
+    assert asked
     for near, far in zip(here, there, strict=True):
         torch.testing.assert_close(gpus.host(far.detach()), near.detach(), rtol=0, atol=0)
 

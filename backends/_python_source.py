@@ -85,7 +85,7 @@ def prologue_source(kernel: Kernel, name: str, source: Source | None = None) -> 
     ]
     body = [f"{given} = {where}" for given, where in inputs.items() if given in needed and given not in bound]
     for let in kernel.prologue:
-        body += _commented(_let(let, kernel, place), let.span, source)
+        body += commented(_let(let, kernel, place), let.span, source)
     body += [
         f"scalars[row, {column}] = {place.names.get(scalar, scalar)}"
         for column, scalar in enumerate(kernel.scalars)
@@ -265,7 +265,7 @@ def _scalar_name(scalar: str) -> str:
 def _phase_lines(stmt: Stmt, kernel: Kernel, source: Source | None) -> list[str]:
     place = _Place({TIME: "now"}, of_elements=True)
     if isinstance(stmt, Let):
-        return _commented(_let(stmt, kernel, place), stmt.span, source)
+        return commented(_let(stmt, kernel, place), stmt.span, source)
     if isinstance(stmt, Total):
         (phase,) = kernel.phases
         column = [each for each in phase.body if isinstance(each, Total)].index(stmt)
@@ -293,7 +293,7 @@ def _column(kernel: Kernel, buffer: str) -> int:
     return [each.name for each in kernel.buffers].index(buffer)
 
 
-def _commented(text: str, span: Span | None, source: Source | None) -> list[str]:
+def commented(text: str, span: Span | None, source: Source | None) -> list[str]:
     """The line, with the spec's line above it."""
     if span is None or source is None:
         return [text]

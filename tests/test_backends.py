@@ -28,8 +28,8 @@ SIZES = [0, 1, 2, 3, 7, 8, 15, 16, 17, 31, 64, 100, 1000, CHUNK - 1, CHUNK + 1]
 SMALL = [size for size in SIZES if size <= 1000]  # where a square of the rows is computed with
 FEW = {"jnp": [0, 1, 7]}  # no loops of its own; every size is compiled anew, operation by operation
 PRECISIONS = [("accurate", Type.F32), ("accurate", Type.F64), ("fast", Type.F32)]
-BACKENDS = [name for name in available_backends() if name not in ("reference", "interpreter")]
-"""The interpreter's bits are those of `llvm`: tests/test_llvm.py."""
+BACKENDS = [name for name in available_backends() if name not in ("reference", "interpreter", "numba_cuda")]
+"""The interpreter's bits are those of `llvm`, and `numba_cuda` has them: their own tests."""
 ULPS = {("accurate", Type.F32): 1, ("accurate", Type.F64): 64, ("fast", Type.F32): 300}
 """How far from the reference a result may be, in units of the last place of the largest thing added up
 for it. float32 storage: both round a float64 once, which differ in the last place at most. float64:

@@ -18,6 +18,7 @@ from optdsl.files import library_names, read_library
 
 GOLDEN = Path(__file__).parent / "golden"
 IN_LLVM = ("adam", "lamb", "padam", "amos")
+FOR_NUMBA_CUDA = {"adam": "fast", "lamb": "fma", "adamax": "accurate"}  # and the mode
 SUFFIX = {"syntax": ".opt", "source": ".py"}
 
 
@@ -46,6 +47,7 @@ def test_no_golden_file_is_left_over() -> None:
     for folder in GOLDEN.iterdir():
         assert folder.name in library_names()
         more = {"source.ll", "library.h"} if folder.name in IN_LLVM else set()
+        more |= {"numba_cuda.py"} if folder.name in FOR_NUMBA_CUDA else set()
         assert {path.name for path in folder.iterdir()} == expected | more
 
 
@@ -75,3 +77,13 @@ def test_llvm(name: str, golden: Golden) -> None:
     golden(GOLDEN / name / "source.ll", text)
     made = driver.compile_files(read_library(name), backend="llvm", form="o", mode="fma", by="for a test")
     golden(GOLDEN / name / "library.h", made[f"{name}.h"].decode())
+
+
+@pytest.mark.parametrize("name", FOR_NUMBA_CUDA)
+def test_numba_cuda(name: str, golden: Golden) -> None:
+    """One that goes through memory once, one that sums, one that computes in float64."""
+    mode = FOR_NUMBA_CUDA[name]
+    made = driver.compile_files(
+        read_library(name), backend="numba_cuda", form="py", mode=mode, by=f"for a test, mode {mode}"
+    )
+    golden(GOLDEN / name / "numba_cuda.py", made[f"{name}.py"].decode())

@@ -29,6 +29,9 @@ GENERATED = frozenset(
     "p16_value stochastic_p16 other_half key0 key1 key2 key3 key4 key5 "
     "noise0 noise1 noise2 noise3 noise4 noise5 "
     "read_u8 read_u16 u8_bytes u16_bytes write_u8 write_u16 "
+    "fast_kernel aligned aligns halving in_vectors barrier clip fma short_power this_block "
+    "this_thread thread HALVINGS THREADS read2_f64 read4_f32 read4_i64 read_address read_i64 read_summand "
+    "write2_f64 write4_f32 write_summand "
     "Flag Hyper Input Layout State Variant FusedOptimizer ArrayOptimizer LAYOUT View THETA_0".split()
 )
 _ENDINGS = ("_at", "_block", "_float", "_from", "_scale", "_word")

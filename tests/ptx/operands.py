@@ -42,6 +42,9 @@ def operand_of(entry: Entry, text: str, dtype: Any) -> Reader:
 def condition_of(text: str) -> Reader:
     if text.startswith("!"):
         return lambda block: ~block.read_predicate(text[1:])
+    if not text.startswith("%"):
+        truth = int(text, 0) != 0  # libNVVM writes 0 and -1
+        return lambda block: np.full(block.active.shape, truth)
     return lambda block: block.read_predicate(text)
 
 

@@ -185,6 +185,21 @@ read_u16, write_u16 = _accessors(types.uint32, ir.IntType(16), 2)
 read_u8, write_u8 = _accessors(types.uint32, ir.IntType(8), 1)
 
 
+@intrinsic
+def prefetch(typing_context: Any, address: Any) -> Any:
+    """Asks for the memory at an address, without waiting. One that is not an address does no harm."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        i32 = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        builder.call(function, [place, i32(0), i32(3), i32(1)])  # to read, into all caches, data
+        return context.get_dummy_value()
+
+    return types.void(types.uint64), generate
+
+
 def _block_sum(buffer: int) -> Any:
     """For summands that were written as this buffer: the number has to be a constant."""
 

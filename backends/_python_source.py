@@ -326,10 +326,8 @@ def _print(expr: Expr, kernel: Kernel, place: _Place) -> tuple[str, int]:
             return f"{type_}({_print(operand, kernel, place)[0]})", ATOM
         case Op(name=name, args=args, type=type_) if name in _VECTORS and place.of_elements:
             half = kernel.precision.compute is not kernel.precision.storage
-            return (
-                f"{_VECTORS[SHORT.get(name, name) if half else name]}({', '.join(_print(arg, kernel, place)[0] for arg in args)})",
-                ATOM,
-            )
+            function = _VECTORS[SHORT.get(name, name) if half else name]
+            return f"{function}({', '.join(_print(arg, kernel, place)[0] for arg in args)})", ATOM
         case Op(name=name, args=args):
             row = OPERATORS[name]
             own = row.python_precedence

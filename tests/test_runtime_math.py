@@ -1,6 +1,7 @@
 """`scalar_math` against NumPy, on ordinary and on special numbers, in both types."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -66,11 +67,10 @@ def test_compiled_functions_of_elements(ours: Any, theirs: Any, units: float, dt
     run = compile(ours, arity)
     rng = np.random.default_rng(0)
     ordinary = [*rng.uniform(-20, 20, 300), *np.exp(rng.uniform(-60, 60, 300))]
-    others = rng.uniform(-0.7, 0.7, 600)
+    pairs = [*zip(ordinary, rng.uniform(-0.7, 0.7, 600), strict=True), *product(SPECIAL, SPECIAL)]
     for dtype in dtypes:
-        given = [[dtype(x)] if arity == 1 else [dtype(x), dtype(y)] for x, y in zip(ordinary, others)]
-        given += [[dtype(x)] if arity == 1 else [dtype(x), dtype(y)] for x in SPECIAL for y in SPECIAL]
-        for arguments in given:
+        for pair in pairs:
+            arguments = [dtype(x) for x in pair[:arity]]
             with np.errstate(all="ignore"):
                 expected = theirs(*arguments)
             rtol = units * np.finfo(dtype).eps

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from numba import types
 
-from optdsl.runtime import kernel_cache
-from optdsl.runtime.kernel_cache import MAGIC, cache_directory
+from optdsl.runtime import kept_code, kernel_cache
+from optdsl.runtime.kept_code import MAGIC, cache_directory
 from optdsl.runtime.numba_kernel import Kernel, compiled, read_f64, write_f64
 
 PROGRAM = """
@@ -186,7 +186,7 @@ def test_a_directory_that_cannot_be_written_to(directory: Path, monkeypatch: pyt
     def refuse(*_: Any) -> None:
         raise PermissionError("read-only file system")
 
-    monkeypatch.setattr(kernel_cache, "atomic_write", refuse)
+    monkeypatch.setattr(kept_code, "atomic_write", refuse)
     assert not hit(make(), monkeypatch)
 
 

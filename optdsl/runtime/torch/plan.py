@@ -12,7 +12,7 @@ NOT done: the order of a step, closures and hooks (`optimizer`).
 """
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter, is_, itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from optdsl.runtime.torch.checks import (
 )
 from optdsl.runtime.torch.cuda import move_to_device
 from optdsl.runtime.torch.fetch import fetch, lines
-from optdsl.runtime.torch.layouts import Layouts, Trusted
+from optdsl.runtime.torch.layouts import Layouts, Trusted, same
 from optdsl.runtime.torch.members import Member, Part, memories, numbers_of, of_a_kind, state_tensors
 from optdsl.runtime.torch.state import CPU, STEP, complete_state
 from optdsl.runtime.torch.storage import states_of, worked_on_in
@@ -255,9 +255,9 @@ class Plan:
         """
         try:
             return (
-                _same(parameters, self.parameters)
+                same(parameters, self.parameters)
                 and [g is None for g in gradients] == self._missing
-                and _same([option.variant for option in options], self.variants)
+                and same([option.variant for option in options], self.variants)
                 and self._state_holds(state)
                 and shards.hold(self._sharded)
                 and self._trusted.hold()
@@ -269,10 +269,10 @@ class Plan:
 
     def _state_holds(self, state: Any) -> bool:
         return (
-            _same(state, self._state_keys)
-            and _same(state.values(), self._state_values)
+            same(state, self._state_keys)
+            and same(state.values(), self._state_values)
             and all(
-                _same(map(itemgetter(key), part.dicts), values)
+                same(map(itemgetter(key), part.dicts), values)
                 for part in self.parts
                 for key, values in zip(part.keys, part.values, strict=True)
             )
@@ -281,7 +281,7 @@ class Plan:
     def _take_gradients(self, gradients: list[Tensor]) -> bool:
         if not self._gradient_layouts.hold(gradients):
             return False
-        if not _same(gradients, self.gradients) and (
+        if not same(gradients, self.gradients) and (
             list(map(_dtype, gradients)) != self._dtypes
             or any(map(_negative, gradients))
             or any(map(_conjugated, gradients))
@@ -394,9 +394,3 @@ class Plan:
         self.move(threads, send)
         for part in self.parts:
             part.table.scatter()
-
-
-def _same(these: Any, those: Sequence[Any]) -> bool:
-    """The very same objects; never compares tensors."""
-    these = these if isinstance(these, list) else list(these)
-    return len(these) == len(those) and all(map(is_, these, those))

@@ -197,3 +197,16 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_directory() == tmp_path / "home" / ".cache" / "optdsl"
+
+
+def test_the_text_of_machine_code_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTDSL_CACHE_DIR", str(tmp_path))
+    text = make().assembly()
+    (file,) = tmp_path.glob("*.assembly")
+    assert "double" in text
+    assert file.read_bytes().endswith(text.encode())
+    monkeypatch.setattr("numba.core.dispatcher.Dispatcher.inspect_asm", lambda self: {"": "made anew"})
+    assert make().assembly() == text
+    assert make(3.0).assembly() == "made anew"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert make().assembly() == "made anew"

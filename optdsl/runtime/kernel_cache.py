@@ -67,6 +67,22 @@ class KernelCache:
             dumps: Any = serialize.dumps
             keep(path, dumps(result._reduce()))
 
+    def assembly(self, target_context: Any, make: Callable[[], str]) -> str:
+        """The text of what `load_overload` gives; `make` compiles it."""
+        path: Path | None = None
+        with contextlib.suppress(Exception):
+            target_context.refresh()
+            path = self.path(target_context)
+            path = path and path.with_suffix(".assembly")
+            found = read_kept(path)
+            if found is not None:
+                return found.decode()
+        made = make()
+        with contextlib.suppress(Exception):
+            if path is not None:
+                keep(path, made.encode())
+        return made
+
     def flush(self) -> None:
         """Nothing to forget: files are read when asked for."""
 

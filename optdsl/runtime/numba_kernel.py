@@ -70,10 +70,14 @@ class Kernel:
         return dispatcher
 
     def assembly(self) -> str:
-        """The machine code for this processor, compiled anew: what comes from the cache has no text."""
+        """The machine code for this processor as text, which is kept beside the code."""
         dispatcher: Any = njit(error_model="numpy", nogil=True)(self.function)
-        dispatcher.compile(self.signature)
-        return "\n".join(dispatcher.inspect_asm().values())
+
+        def make() -> str:
+            dispatcher.compile(self.signature)
+            return "\n".join(dispatcher.inspect_asm().values())
+
+        return self.cache.assembly(dispatcher.targetctx, make)
 
     def __call__(self, *arguments: Any) -> None:
         self.compiled(*arguments)

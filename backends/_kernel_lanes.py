@@ -29,7 +29,7 @@ from optdsl.kernel.ir import (
     Type,
 )
 from optdsl.kernel.walk import nodes
-from optdsl.portable.functions import ONLY_DOUBLE
+from optdsl.portable.functions import ONLY_DOUBLE, SHORT
 from optdsl.portable.lanes import Lane, Maker, Sort, select
 
 
@@ -171,8 +171,8 @@ class _Phase(_Values):
 
     def call(self, name: str, values: list[Lane]) -> Lane:
         precision = self.kernel.precision
-        if name == "pow" and precision.compute is not precision.storage:
-            name = "short_pow"  # what it is less exact by is rounded away
+        if precision.compute is not precision.storage:
+            name = SHORT.get(name, name)  # what it is less exact by is rounded away
         return super().call(name, values)
 
     def of(self, expr: Expr) -> Lane:

@@ -18,9 +18,9 @@ from optdsl.kernel.ir import Kernel, Type
 from optdsl.language.inputs import inputs_by_shape, made
 from optdsl.language.link import snake
 from optdsl.language.optimizer import Hyper, Number, Optimizer, Ref, Role, Shape, State
-from optdsl.portable.functions import INF, two_sum
 from optdsl.portable.lanes import Lane, Sort
 from optdsl.portable.llvm_text import Function, LlvmMaker, Module, float_text
+from optdsl.portable.parts import INF, two_sum
 from optdsl.runtime.batch import BLOCK
 from optdsl.runtime.launch import CHUNK
 

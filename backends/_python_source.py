@@ -30,6 +30,7 @@ from optdsl.kernel.ir import (
 from optdsl.kernel.walk import loads_in, locals_in, used_buffers
 from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS
 from optdsl.language.optimizer import Shape
+from optdsl.portable.functions import SHORT
 from optdsl.runtime.batch import MAX_BUFFERS
 
 from ._stored_source import (
@@ -52,6 +53,8 @@ _VECTORS = {
     "sigmoid": "vector_sigmoid",
     "cbrt": "vector_cbrt",
     "pow": "vector_power",
+    "short_cbrt": "vector_short_cbrt",
+    "short_pow": "vector_short_power",
 }
 """Of elements: what the C library does one by one. In a prologue, its function is the more exact one."""
 _SCRATCH = MAX_BUFFERS - 1  # the number of the buffer of the first sum; the next have the numbers below
@@ -324,8 +327,8 @@ def _print(expr: Expr, kernel: Kernel, place: _Place) -> tuple[str, int]:
         case Cast(operand=operand, type=type_):
             return f"{type_}({_print(operand, kernel, place)[0]})", ATOM
         case Op(name=name, args=args, type=type_) if name in _VECTORS and place.of_elements:
-            short = name == "pow" and kernel.precision.compute is not kernel.precision.storage
-            function = "vector_short_power" if short else _VECTORS[name]
+            half = kernel.precision.compute is not kernel.precision.storage
+            function = _VECTORS[SHORT.get(name, name) if half else name]
             return f"{function}({', '.join(_print(arg, kernel, place)[0] for arg in args)})", ATOM
         case Op(name=name, args=args):
             row = OPERATORS[name]

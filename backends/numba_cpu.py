@@ -45,7 +45,7 @@ from optdsl.runtime.numba_kernel import block_max0, block_max1, block_max2, bloc
 from optdsl.runtime.numba_kernel import block_max6, block_max7, matrix_reduction
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.vector_math import vector_cbrt, vector_exp, vector_log, vector_power, vector_short_power
-from optdsl.runtime.vector_math import vector_sigmoid, vector_tanh
+from optdsl.runtime.vector_math import vector_short_cbrt, vector_sigmoid, vector_tanh
 from optdsl.runtime.scalar_math import cbrt, floor, maximum, minimum, modulo, power, sigmoid, sign, where
 """
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from numba import types
 
-from optdsl.runtime import kernel_cache
-from optdsl.runtime.kernel_cache import MAGIC, cache_directory
+from optdsl.runtime import kept_code, kernel_cache
+from optdsl.runtime.kept_code import MAGIC, cache_directory
 from optdsl.runtime.numba_kernel import Kernel, compiled, read_f64, write_f64
 
 PROGRAM = """
@@ -186,7 +186,7 @@ def test_a_directory_that_cannot_be_written_to(directory: Path, monkeypatch: pyt
     def refuse(*_: Any) -> None:
         raise PermissionError("read-only file system")
 
-    monkeypatch.setattr(kernel_cache, "atomic_write", refuse)
+    monkeypatch.setattr(kept_code, "atomic_write", refuse)
     assert not hit(make(), monkeypatch)
 
 
@@ -197,3 +197,16 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_directory() == tmp_path / "home" / ".cache" / "optdsl"
+
+
+def test_the_text_of_machine_code_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTDSL_CACHE_DIR", str(tmp_path))
+    text = make().assembly()
+    (file,) = tmp_path.glob("*.assembly")
+    assert "double" in text
+    assert file.read_bytes().endswith(text.encode())
+    monkeypatch.setattr("numba.core.dispatcher.Dispatcher.inspect_asm", lambda self: {"": "made anew"})
+    assert make().assembly() == text
+    assert make(3.0).assembly() == "made anew"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert make().assembly() == "made anew"

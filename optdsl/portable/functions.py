@@ -11,92 +11,24 @@ extending the available precision", 1971.
 NOT done: `sin` and `cos` of more than 1e5, which are NaN.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from .lanes import Lane, select
-
-INF, NAN = float("inf"), float("nan")
-
-
-@dataclass(frozen=True)
-class _Format:
-    """A type of floats, and the coefficients that fit it. Polynomials have their lowest coefficient first."""
-
-    bits: int
-    mantissa: int
-    bias: int
-    smallest: float  # that is normal
-    exp_most: float  # above it, exp overflows in any case
-    exp_least: float
-    ln2_high: float  # with so many zeros at its end that its product with an exponent is exact
-    ln2_low: float
-    exp: Sequence[float]
-    log: Sequence[float]
-    split: float  # Dekker's: cuts a number in two halves
-    power_terms: int
-    most_power: float
-    third: tuple[int, int, int]  # cbrt: shift, factor, and what is added to the bits
-    tanh_over: Sequence[float]
-    tanh_under: Sequence[float]
-
-    @property
-    def magic(self) -> float:
-        """Added to a small number, it leaves the nearest integer in the lowest bits."""
-        return 1.5 * 2.0**self.mantissa
-
-    @property
-    def mask(self) -> int:
-        return (1 << self.mantissa) - 1
-
-
-_DOUBLE = _Format(
-    64, 52, 1023, 2.0**-1022, 710.0, -746.0,
-    6.93147180369123816490e-01, 1.90821492927058770002e-10,
-    (1.66666666666666019037e-01, -2.77777777770155933842e-03, 6.61375632143793436117e-05,
-     -1.65339022054652515390e-06, 4.13813679705723846039e-08),
-    (6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01, 2.222219843214978396e-01,
-     1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01),
-    134217729.0, 12, 2.0**64, (32, 0x55555555, 715094163 << 32),
-    (-1.61468768441708447952e3, -9.92877231001918586564e1, -9.64399179425052238628e-1),
-    (4.84406305325125486048e3, 2.23548839060100448583e3, 1.12811678491632931402e2, 1.0),
-)  # fmt: skip
-_SINGLE = _Format(
-    32, 23, 127, 2.0**-126, 89.5, -104.0,
-    6.93145751953125e-01, 1.42860682030941723212e-06,
-    (1.6666625440e-1, -2.7667332906e-3),
-    (0.66666662693, 0.40000972152, 0.28498786688, 0.24279078841),
-    4097.0, 6, 2.0**32, (16, 0x5555, 709958130),
-    (-3.33332819422e-1, 1.33314422036e-1, -5.37397155531e-2, 2.06390887954e-2, -5.70498872745e-3),
-    (1.0,),
-)  # fmt: skip
-
-
-def _format(x: Lane) -> _Format:
-    return _DOUBLE if x.maker.bits == 64 else _SINGLE
-
-
-def _polynomial(x: Lane, coefficients: Sequence[float]) -> Lane:
-    value = x.number(coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        value = value * x + coefficient
-    return value
-
-
-def floor(x: Lane) -> Lane:
-    """A zero keeps its sign, and what has no fraction stays as it is."""
-    form = _format(x)
-    whole = 2.0**form.mantissa
-    size = abs(x)
-    nearest = (size + whole) - whole  # rounded to an integer, since no bit is left for less
-    nearest = with_sign(nearest, x)
-    down = select(nearest > x, nearest - 1.0, nearest)
-    return select(size < whole, with_sign(down, select(down.equals(0.0), x, down)), x)
-
-
-def with_sign(size: Lane, sign: Lane) -> Lane:
-    top = 1 << (_format(size).bits - 1)
-    return ((size.bits() & (top - 1)) | (sign.bits() & top)).from_bits()
+from .parts import (
+    INF,
+    NAN,
+    Format,
+    floor,
+    format_of,
+    nearest,
+    polynomial,
+    power_of_any,
+    taken_apart,
+    two_sum,
+    two_to,
+    with_sign,
+)
+from .short import short_cbrt, short_power
 
 
 def sign(x: Lane) -> Lane:
@@ -116,60 +48,35 @@ def clip(x: Lane, low: Lane, high: Lane) -> Lane:
     return minimum(maximum(x, low), high)
 
 
-def _two_to(power: Lane, form: _Format) -> Lane:
-    """2 to an integer that is no smaller than that of a normal number."""
-    return ((power + form.bias) << form.mantissa).from_bits()
-
-
-def _nearest(x: Lane, form: _Format) -> tuple[Lane, Lane]:
-    """The nearest integer as a float, and as an integer; |x| below half the mantissa's range."""
-    shifted = x + form.magic
-    whole = shifted - form.magic
-    return whole, shifted.bits() - x.number(form.magic).bits()
-
-
 def exp(x: Lane) -> Lane:
-    form = _format(x)
+    form = format_of(x)
     bounded = select(x > form.exp_most, form.exp_most, x)
     bounded = select(bounded < form.exp_least, form.exp_least, bounded)
-    whole, number = _nearest(bounded * 1.44269504088896338700, form)
+    whole, number = nearest(bounded * 1.44269504088896338700, form)
     high = bounded - whole * form.ln2_high
     low = whole * form.ln2_low
     r = high - low
     square = r * r
-    c = r - square * _polynomial(square, form.exp)
+    c = r - square * polynomial(square, form.exp)
     value = 1.0 + (r * c / (2.0 - c) - low + high)
     half = _halved(number, form)
-    return value * _two_to(half, form) * _two_to(number - half, form)
+    return value * two_to(half, form) * two_to(number - half, form)
 
 
-def _halved(number: Lane, form: _Format) -> Lane:
+def _halved(number: Lane, form: Format) -> Lane:
     """Half of a small integer, rounded down, with its sign."""
     far = 1 << (form.bits - 3)
     return ((number + far) >> 1) - (far >> 1)
 
 
-def _taken_apart(x: Lane, form: _Format) -> tuple[Lane, Lane]:
-    """x > 0 as k and m, where x = 2**k * m and m is between the roots of 1/2 and of 2; k is a float."""
-    root = {64: 0x3FE6A09E00000000, 32: 0x3F3504F3}[form.bits]
-    one = form.bias << form.mantissa
-    up = 2.0 ** (form.mantissa + 2)
-    tiny = x < form.smallest
-    shifted = select(tiny, x * up, x).bits() + (one - root)
-    exponent = (shifted >> form.mantissa) - form.bias
-    k = (exponent + x.number(form.magic).bits()).from_bits() - form.magic
-    mantissa = ((shifted & form.mask) + root).from_bits()
-    return select(tiny, k - (form.mantissa + 2.0), k), mantissa
-
-
 def log(x: Lane) -> Lane:
-    form = _format(x)
-    k, m = _taken_apart(x, form)
+    form = format_of(x)
+    k, m = taken_apart(x, form)
     f = m - 1.0
     s = f / (2.0 + f)
     z = s * s
     half_square = 0.5 * f * f
-    r = z * _polynomial(z, form.log)
+    r = z * polynomial(z, form.log)
     value = k * form.ln2_high - ((half_square - (s * (half_square + r) + k * form.ln2_low)) - f)
     value = select(x.equals(INF), x, value)
     value = select(x.equals(0.0), -INF, value)
@@ -181,16 +88,16 @@ def sigmoid(x: Lane) -> Lane:
 
 
 def tanh(x: Lane) -> Lane:
-    form = _format(x)
+    form = format_of(x)
     size = abs(x)
     z = x * x
-    near = x * z * _polynomial(z, form.tanh_over) / _polynomial(z, form.tanh_under) + x
+    near = x * z * polynomial(z, form.tanh_over) / polynomial(z, form.tanh_under) + x
     far = 1.0 - 2.0 / (exp(size + size) + 1.0)
     return with_sign(select(size < 0.625, near, select(x.is_nan(), x, far)), x)
 
 
 def cbrt(x: Lane) -> Lane:
-    form = _format(x)
+    form = format_of(x)
     shift, factor, start = form.third
     size = abs(x)
     tiny = size < form.smallest
@@ -217,14 +124,8 @@ def cbrt(x: Lane) -> Lane:
 # --- powers: numbers as the sum of two ---------------------------------------------------------------
 
 
-def two_sum(x: Lane, y: Lane) -> tuple[Lane, Lane]:
-    total = x + y
-    part = total - x
-    return total, (x - (total - part)) + (y - part)
-
-
 def _two_product(x: Lane, y: Lane) -> tuple[Lane, Lane]:
-    split = _format(x).split
+    split = format_of(x).split
 
     def halves(value: Lane) -> tuple[Lane, Lane]:
         up = value * split
@@ -236,16 +137,16 @@ def _two_product(x: Lane, y: Lane) -> tuple[Lane, Lane]:
     return product, ((xh * yh - product) + xh * yl + xl * yh) + xl * yl
 
 
-def _log_of_two_parts(x: Lane, form: _Format) -> tuple[Lane, Lane]:
+def _log_of_two_parts(x: Lane, form: Format) -> tuple[Lane, Lane]:
     """log(x) of a positive number as a sum of two, the second of which is some 2**-53 of the first."""
-    k, m = _taken_apart(x, form)
+    k, m = taken_apart(x, form)
     f = m - 1.0
     d, d_rest = two_sum(m, m.number(1.0))
     s = f / d
     product, rest = _two_product(s, d)
     s_rest = (((f - product) - rest) - s * d_rest) / d
     z = s * s
-    series = z * _polynomial(z, [2.0 / (2 * n + 3) for n in range(form.power_terms)])
+    series = z * polynomial(z, [2.0 / (2 * n + 3) for n in range(form.power_terms)])
     high, low = two_sum(k * form.ln2_high, s + s)
     low = low + ((s_rest + s_rest) + s * series + k * form.ln2_low)
     return two_sum(high, low)
@@ -253,7 +154,7 @@ def _log_of_two_parts(x: Lane, form: _Format) -> tuple[Lane, Lane]:
 
 def power(x: Lane, y: Lane) -> Lane:
     """C's `pow`: 1 for the power 0 and of the base 1, NaN where there is no real value."""
-    form = _format(x)
+    form = format_of(x)
     size = abs(x)
     bounded = select(y > form.most_power, form.most_power, y)
     bounded = select(bounded < -form.most_power, -form.most_power, bounded)
@@ -263,32 +164,7 @@ def power(x: Lane, y: Lane) -> Lane:
     value = exp(product)
     refined = value + value * rest
     value = select(value.equals(0.0) | value.equals(INF), value, refined)
-    return _power_of_any(x, y, size, value)
-
-
-def _power_of_any(x: Lane, y: Lane, size: Lane, value: Lane) -> Lane:
-    """`value`, the power of |x|, or what C says where x is no positive number."""
-    form = _format(x)
-    value = select(size.equals(0.0), select(y > 0.0, 0.0, x.number(INF)), value)
-    value = select(size.equals(INF), select(y > 0.0, INF, x.number(0.0)), value)
-    whole = floor(y).equals(y)
-    half = y * 0.5
-    odd = whole & ~floor(half).equals(half)
-    negative = ~(x.bits() & (1 << (form.bits - 1))).equals(0)
-    value = select(negative & odd, -value, value)
-    beyond = ~whole & (x < 0.0) & ~size.equals(INF)
-    value = select(beyond | x.is_nan() | y.is_nan(), NAN, value)
-    one = y.equals(0.0) | x.equals(1.0) | (size.equals(1.0) & abs(y).equals(INF))
-    return select(one, 1.0, value)
-
-
-def short_power(x: Lane, y: Lane) -> Lane:
-    """`power`, with an error that grows with the logarithm of the result: for results that are stored in half
-    of the bits that they are computed in. At most 1e-12 of the result, in float64.
-    """
-    size = abs(x)
-    value = exp(y * log(size))
-    return _power_of_any(x, y, size, value)
+    return power_of_any(x, y, size, value)
 
 
 def modulo(x: Lane, y: Lane) -> Lane:
@@ -333,15 +209,15 @@ MOST_ANGLE = 1e5
 
 def _on_the_circle(x: Lane, quarters: int) -> Lane:
     """sin of x and so many quarters of a turn; float64 only."""
-    form = _format(x)
+    form = format_of(x)
     assert form.bits == 64, "sin and cos are for float64"
-    whole, number = _nearest(x * 0.636619772367581343076, form)
+    whole, number = nearest(x * 0.636619772367581343076, form)
     high, low = two_sum(x - whole * _QUARTERS[0], -(whole * _QUARTERS[1]))
     r, rest = two_sum(high, low - whole * _QUARTERS[2])
     z = r * r
-    sine = r + (r * z * _polynomial(z, _SIN) + rest)
+    sine = r + (r * z * polynomial(z, _SIN) + rest)
     half = 0.5 * z
-    cosine = 1.0 - (half - (z * z * _polynomial(z, _COS) - r * rest))
+    cosine = 1.0 - (half - (z * z * polynomial(z, _COS) - r * rest))
     turn = (number + quarters) & 3
     value = select((turn & 1).equals(0), sine, cosine)
     value = select((turn & 2).equals(0), value, -value)
@@ -357,7 +233,10 @@ def cos(x: Lane) -> Lane:
 
 
 FUNCTIONS: dict[str, Callable[..., Lane]] = {
-    each.__name__: each for each in (exp, log, sigmoid, tanh, cbrt, floor, sign, sin, cos)
+    each.__name__: each for each in (exp, log, sigmoid, tanh, cbrt, short_cbrt, floor, sign, sin, cos)
 } | {"pow": power, "short_pow": short_power, "mod": modulo, "max": maximum, "min": minimum, "clip": clip}
+
+SHORT = {"pow": "short_pow", "cbrt": "short_cbrt"}
+"""What takes the place of a function where results are stored in half of the bits."""
 """By the names of `operators.OPERATORS`."""
 ONLY_DOUBLE = frozenset(("sin", "cos", "mod"))

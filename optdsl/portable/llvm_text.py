@@ -158,12 +158,16 @@ _INSTRUCTIONS = {
 
 
 class LlvmMaker:
-    """Writes instructions on `lanes` floats of `bits` bits into a function."""
+    """Writes instructions on `lanes` floats of `bits` bits into a function.
 
-    def __init__(self, function: Function, bits: int, lanes: int) -> None:
+    contract: a product and what it is added to may be rounded once, where the processor can do that.
+    """
+
+    def __init__(self, function: Function, bits: int, lanes: int, contract: bool = False) -> None:
         self.function = function
         self.bits = bits
         self.lanes = lanes
+        self.contract = contract
         self.float = vector(float_type(bits), lanes)
         self.int = vector(f"i{bits}", lanes)
         self.bool = vector("i1", lanes)
@@ -201,7 +205,8 @@ class LlvmMaker:
                 intrinsic = f"{self.float} @llvm.{name}.{self.suffix}({self.float})"
                 return self.function.call(intrinsic, f"{self.float} {operands[0]}")
         kind = {"f": self.float, "i": self.int, "b": self.bool}[operation[0]]
-        return write(f"{_INSTRUCTIONS[operation]} {kind} {operands[0]}, {operands[1]}")
+        flag = " contract" if self.contract and operation in ("fadd", "fsub", "fmul") else ""
+        return write(f"{_INSTRUCTIONS[operation]}{flag} {kind} {operands[0]}, {operands[1]}")
 
     def fma(self, x: str, y: str, z: str) -> str:
         intrinsic = f"{self.float} @llvm.fma.{self.suffix}({', '.join([self.float] * 3)})"

@@ -4,8 +4,7 @@ In: a kernel's function and signature. Out: what Numba's dispatcher asks of a ca
 in a directory that is nobody else's. A file is named by the SHA-256 of everything that its machine code
 depends on: the function's bytecode, constants and globals (so comments, line numbers and paths are no
 part of it), the runtime's own helpers, the versions of Python, NumPy, Numba, llvmlite and optdsl, the
-processor, the compiler's options. It holds a magic number, the SHA-256 of the rest, and the rest, which
-is unpickled only when the sum is right.
+processor, the compiler's options. What it holds (`kept_code`) is unpickled only when its sum is right.
 
 Why not `njit(cache=True)`: a truncated index there ends every later run with EOFError, a planted one
 runs code, and both lie where Numba's settings say rather than in a private directory.
@@ -16,9 +15,7 @@ Never raises and never warns: a cache that cannot be used is not used. NOT done:
 import contextlib
 import hashlib
 import math
-import os
 import pickle
-import stat
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -32,32 +29,7 @@ import numba
 import numpy as np
 from numba.core import compiler, serialize
 
-from optdsl.runtime.atomic import atomic_write
-
-MAGIC = b"optdsl kernel 1\n"
-_SUM_SIZE = hashlib.sha256().digest_size
-
-
-def cache_directory() -> Path | None:
-    """The directory for kernels, made if need be; None if there is none that only this user can write to.
-
-    `$OPTDSL_CACHE_DIR`, or `optdsl` in `$XDG_CACHE_HOME` or `~/.cache`.
-    """
-    try:
-        chosen = os.environ.get("OPTDSL_CACHE_DIR")
-        base = os.environ.get("XDG_CACHE_HOME")
-        path = Path(chosen) if chosen else (Path(base) if base else Path.home() / ".cache") / "optdsl"
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return path if _is_ours(path.stat()) else None
-    except (OSError, RuntimeError, ValueError):
-        return None
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    """Owned by this user, and written to by no other."""
-    if not hasattr(os, "getuid"):
-        return True
-    return status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+from optdsl.runtime.kept_code import cache_directory, keep, read_kept
 
 
 class KernelCache:
@@ -79,7 +51,7 @@ class KernelCache:
         """Numba's compile result, or None."""
         try:
             target_context.refresh()  # without it LLVM aborts on symbols of Numba's own runtime
-            payload = _read(self.path(target_context))
+            payload = read_kept(self.path(target_context))
             if payload is None:
                 return None
             rebuild: Any = compiler.CompileResult._rebuild
@@ -93,25 +65,26 @@ class KernelCache:
             if path is None or result.library.has_dynamic_globals:
                 return
             dumps: Any = serialize.dumps
-            payload = dumps(result._reduce())
-            atomic_write(path, MAGIC + hashlib.sha256(payload).digest() + payload)
+            keep(path, dumps(result._reduce()))
+
+    def assembly(self, target_context: Any, make: Callable[[], str]) -> str:
+        """The text of what `load_overload` gives; `make` compiles it."""
+        path: Path | None = None
+        with contextlib.suppress(Exception):
+            target_context.refresh()
+            path = self.path(target_context)
+            path = path and path.with_suffix(".assembly")
+            found = read_kept(path)
+            if found is not None:
+                return found.decode()
+        made = make()
+        with contextlib.suppress(Exception):
+            if path is not None:
+                keep(path, made.encode())
+        return made
 
     def flush(self) -> None:
         """Nothing to forget: files are read when asked for."""
-
-
-def _read(path: Path | None) -> bytes | None:
-    """The payload of a file that is whole and this user's."""
-    if path is None:
-        return None
-    with path.open("rb") as file:
-        if not _is_ours(os.fstat(file.fileno())):
-            return None
-        data = file.read()
-    start = len(MAGIC) + _SUM_SIZE
-    payload = data[start:]
-    right = data.startswith(MAGIC) and data[len(MAGIC) : start] == hashlib.sha256(payload).digest()
-    return payload if right else None
 
 
 def _key(function: Callable[..., None], signature: tuple[Any, ...], target_context: Any) -> str | None:

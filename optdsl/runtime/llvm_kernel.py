@@ -1,10 +1,14 @@
 """LLVM's assembly language to machine code in this process, and that as kernels which the runtime can call.
 
 In: the text of a module that optdsl has written. Out: callables for the same arguments as Numba's kernels
-take. Assumed: the text is ours; LLVM ends the process on some that it cannot lower.
+take. What a text has become is kept between processes, as Numba's kernels are: in a file named by the SHA-256
+of the text, of what it is for, and of the versions of LLVM and of this module.
+Assumed: the text is ours; LLVM ends the process on some that it cannot lower.
 """
 
+import contextlib
 import ctypes
+import hashlib
 import os
 import shutil
 import subprocess
@@ -16,9 +20,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 import numpy as np
 from numpy.typing import NDArray
+
+from optdsl.runtime.kept_code import cache_directory, keep, read_kept
 
 _LOCK = threading.Lock()  # LLVM's contexts are not for two threads at once
 
@@ -30,14 +37,16 @@ def initialize() -> None:
     llvm.initialize_native_asmparser()  # for the instruction that tells what a processor can do
 
 
-def _machine(*, plain: bool) -> Any:
-    """For this processor; an engine takes it over, so everyone gets one of their own."""
+def _processor(*, plain: bool) -> tuple[str, str]:
+    """The name and the features of this processor, or those that every processor of its kind has."""
+    return ("generic", "") if plain else (llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+
+
+def _machine(processor: str, features: str) -> Any:
+    """For this process; an engine takes it over, so everyone gets one of their own."""
     initialize()
     target = llvm.Target.from_default_triple()
-    if plain:
-        return target.create_target_machine(cpu="generic", opt=3, jit=True)
-    features = llvm.get_host_cpu_features().flatten()
-    return target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=3, jit=True)
+    return target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
 
 
 def host_has_fma() -> bool:
@@ -71,20 +80,54 @@ def machine_for(triple: str, processor: str, features: str) -> Any:
     )
 
 
+def _kept(make: Callable[[], bytes], *what: object) -> bytes:
+    """What `make` makes of `what`, from the cache if it is there; a cache that cannot be used is not used."""
+    path: Path | None = None
+    with contextlib.suppress(Exception):
+        directory = cache_directory()
+        name = hashlib.sha256(repr((what, _toolchain())).encode()).hexdigest()
+        path = directory / f"{name}.code" if directory is not None else None
+        found = read_kept(path)
+        if found is not None:
+            return found
+    with _LOCK:
+        made = make()
+    with contextlib.suppress(Exception):
+        if path is not None:
+            keep(path, made)
+    return made
+
+
+@cache
+def _toolchain() -> tuple[object, ...]:
+    """The versions, and the text of this module, which says what LLVM is asked for."""
+    return (
+        llvmlite.__version__,
+        llvm.llvm_version_info,
+        hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+    )
+
+
 def assembly(text: str, triple: str, processor: str, features: str = "") -> str:
     """What a module becomes for a processor that need not be this one, as text."""
-    with _LOCK:
+
+    def make() -> bytes:
         machine = machine_for(triple, processor, features)
         made: str = machine.emit_assembly(optimized(text, machine))
-        return made
+        return made.encode()
+
+    return _kept(make, "assembly", text, triple, processor, features).decode()
 
 
 def object_code(text: str, triple: str) -> bytes:
     """An object file for every processor of a kind; functions may ask for more in their attributes."""
-    with _LOCK:
+
+    def make() -> bytes:
         machine = machine_for(triple, "x86-64" if triple.startswith("x86_64") else "", "")
         made: bytes = machine.emit_object(optimized(text, machine))
         return made
+
+    return _kept(make, "object", text, triple)
 
 
 def host_triple() -> str:
@@ -120,9 +163,17 @@ class CompiledModule:
     """
 
     def __init__(self, text: str, *, plain: bool = False) -> None:
+        processor = _processor(plain=plain)
+
+        def make() -> bytes:
+            machine = _machine(*processor)
+            made: bytes = machine.emit_object(optimized(text, machine))
+            return made
+
+        code = _kept(make, "kernels", text, host_triple(), *processor)
         with _LOCK:
-            machine = _machine(plain=plain)
-            self._engine = llvm.create_mcjit_compiler(optimized(text, machine), machine)
+            self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(*processor))
+            self._engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
             self._engine.finalize_object()
 
     def _function(self, name: str, arguments: int) -> Callable[..., None]:

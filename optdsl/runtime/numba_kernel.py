@@ -70,10 +70,14 @@ class Kernel:
         return dispatcher
 
     def assembly(self) -> str:
-        """The machine code for this processor, compiled anew: what comes from the cache has no text."""
+        """The machine code for this processor as text, which is kept beside the code."""
         dispatcher: Any = njit(error_model="numpy", nogil=True)(self.function)
-        dispatcher.compile(self.signature)
-        return "\n".join(dispatcher.inspect_asm().values())
+
+        def make() -> str:
+            dispatcher.compile(self.signature)
+            return "\n".join(dispatcher.inspect_asm().values())
+
+        return self.cache.assembly(dispatcher.targetctx, make)
 
     def __call__(self, *arguments: Any) -> None:
         self.compiled(*arguments)
@@ -183,6 +187,21 @@ read_f64, write_f64 = _accessors(types.float64, ir.DoubleType(), 8)
 read_u64, _ = _accessors(types.uint64, ir.IntType(64), 8)
 read_u16, write_u16 = _accessors(types.uint32, ir.IntType(16), 2)
 read_u8, write_u8 = _accessors(types.uint32, ir.IntType(8), 1)
+
+
+@intrinsic
+def prefetch(typing_context: Any, address: Any) -> Any:
+    """Asks for the memory at an address, without waiting. One that is not an address does no harm."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        i32 = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, i32, i32, i32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        builder.call(function, [place, i32(0), i32(3), i32(1)])  # to read, into all caches, data
+        return context.get_dummy_value()
+
+    return types.void(types.uint64), generate
 
 
 def _block_sum(buffer: int) -> Any:

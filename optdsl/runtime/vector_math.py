@@ -17,6 +17,9 @@ from optdsl.portable.functions import FUNCTIONS
 from optdsl.portable.lanes import Lane, Sort
 from optdsl.portable.llvm_text import Function, LlvmMaker, Module
 
+CONTRACTED = frozenset({"exp", "log", "tanh", "sigmoid", "cbrt", "short_cbrt", "short_pow"})
+"""Nothing in these is a rounding error that is computed, so fewer roundings only make them more exact."""
+
 _BITS = {types.float32: 32, types.float64: 64}
 
 
@@ -27,7 +30,7 @@ def _text(function: str, name: str, bits: int, arity: int) -> str:
     letters = "xyz"[:arity]
     head = f"{element} @{name}({', '.join(f'{element} %{letter}' for letter in letters)})"
     body = Function(module, f"define weak_odr {head} alwaysinline", "nounwind")
-    maker = LlvmMaker(body, bits, 1)
+    maker = LlvmMaker(body, bits, 1, contract=function in CONTRACTED)
     value = FUNCTIONS[function](*(Lane(maker, f"%{letter}", Sort.FLOAT) for letter in letters))
     body.finish(f"ret {element} {value.at}")
     return module.text()
@@ -55,7 +58,7 @@ def _function(function: str, arity: int) -> Any:
     return intrinsic(lambda typing_context, x, y: typed(x, y))
 
 
-vector_exp, vector_log, vector_tanh, vector_sigmoid, vector_cbrt = (
-    _function(name, 1) for name in ("exp", "log", "tanh", "sigmoid", "cbrt")
+vector_exp, vector_log, vector_tanh, vector_sigmoid, vector_cbrt, vector_short_cbrt = (
+    _function(name, 1) for name in ("exp", "log", "tanh", "sigmoid", "cbrt", "short_cbrt")
 )
 vector_power, vector_short_power = (_function(name, 2) for name in ("pow", "short_pow"))

@@ -179,10 +179,10 @@ def run(step: Step, optimizer: Optimizer, data: Data, hypers: NDArray[np.float64
     addresses = np.array(found, np.uint64).reshape(len(data.arrays), len(names))
     sizes = np.array([tensor["theta"].size for tensor in data.arrays], np.int64)
     dims = None
-    lines, by_rows = line_sums(optimizer), goes_by_rows(optimizer)
+    by_rows = goes_by_rows(optimizer)
     if by_rows:
         dims = np.array([dims_of(size) for size in sizes.tolist()])
-        sums, _memory = buffers(sizes, dims, lines)
+        sums, _memory = buffers(sizes, dims, line_sums(optimizer))
         addresses = np.hstack((addresses, sums))
     if plan(optimizer.lines).passes:  # a row for each tensor, with columns for counts and totals
         each = hypers[np.arange(len(data.arrays)) % len(hypers)]

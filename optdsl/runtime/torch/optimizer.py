@@ -146,6 +146,8 @@ class FusedOptimizer(torch.optim.Optimizer):
         *,
         records: bool = False,
     ) -> None:
+        if self._plan is not None:
+            self._plan.fetch()
         parameters = [p for group in self.param_groups for p in group["params"]]
         given = [p.grad for p in parameters] if gradients is None else gradients
         team = Team.of(parameters)

@@ -12,7 +12,7 @@ NOT done: the order of a step, closures and hooks (`optimizer`).
 """
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter, is_, itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,8 @@ from optdsl.runtime.torch.checks import (
     words,
 )
 from optdsl.runtime.torch.cuda import move_to_device
-from optdsl.runtime.torch.layouts import Layouts
+from optdsl.runtime.torch.fetch import fetch, lines
+from optdsl.runtime.torch.layouts import Layouts, Trusted, same
 from optdsl.runtime.torch.members import Member, Part, memories, numbers_of, of_a_kind, state_tensors
 from optdsl.runtime.torch.state import CPU, STEP, complete_state
 from optdsl.runtime.torch.storage import states_of, worked_on_in
@@ -66,7 +67,6 @@ class Plan:
         self._gathered = [member for member in members if member.model is not member.p]
         self.active = [member.p for member in members]
         self.parts: list[Part] = []
-        self.versioned: tuple[Tensor, ...] = ()
         self._copies: list[tuple[Tensor, Tensor]] = []  # (tensor, what the kernel works on)
         self._gradient_copies: dict[int, Tensor] = {}
         self._models: dict[int, Tensor] = {}  # what the kernel works on, by member
@@ -132,12 +132,9 @@ class Plan:
     def _expected(self) -> None:
         """What `holds` compares with."""
         tensors = [tensor for member in self.members for tensor in (member.p, *state_tensors(member))]
-        self._tensors, self._pointers = tensors, list(map(_pointer, tensors))
-        # Inference tensors have no version; counters are not worth one: nobody differentiates through them.
+        # Counters are not worth a version: nobody differentiates through them.
         elements = [tensor for member in self.members for tensor in (member.p, *member.state.elements)]
-        self.versioned = tuple(tensor for tensor in elements if not tensor.is_inference())
-        # Held so that no other memory can come to these addresses while they are trusted.
-        self._storages = [tensor.untyped_storage() for tensor in tensors]
+        self._trusted = Trusted(tensors, elements)
         self._layouts = Layouts(self.active)
         self._sizes = self._layouts.sizes
         self._dtypes = list(map(_dtype, self.active))
@@ -234,10 +231,16 @@ class Plan:
             part.dicts = [state[self.members[i].whole] for i in part.members] if part.keys else []
             part.values = [list(map(itemgetter(key), part.dicts)) for key in part.keys]
         self._state_keys, self._state_values = list(state), list(state.values())
+        dicts = [each for part in self.parts for each in part.dicts]
+        self._trusted.lines = lines([*self._trusted.tensors, *self.gradients], dicts)
         kept = [x for part in self.parts for values in part.values for x in values]
         self._sharded = shards.watched([member.whole for member in self.members] + kept)
 
     # --- every step ------------------------------------------------------------------------------
+
+    def fetch(self) -> None:
+        """Before anything is asked of hundreds of tensors: all that they are on their way to the cache."""
+        fetch(self._trusted.lines)
 
     def holds(
         self,
@@ -252,12 +255,12 @@ class Plan:
         """
         try:
             return (
-                _same(parameters, self.parameters)
+                same(parameters, self.parameters)
                 and [g is None for g in gradients] == self._missing
-                and _same([option.variant for option in options], self.variants)
+                and same([option.variant for option in options], self.variants)
                 and self._state_holds(state)
                 and shards.hold(self._sharded)
-                and list(map(_pointer, self._tensors)) == self._pointers
+                and self._trusted.hold()
                 and self._layouts.hold(self.active)
                 and self._take_gradients([g for g in gradients if g is not None])
             )
@@ -266,10 +269,10 @@ class Plan:
 
     def _state_holds(self, state: Any) -> bool:
         return (
-            _same(state, self._state_keys)
-            and _same(state.values(), self._state_values)
+            same(state, self._state_keys)
+            and same(state.values(), self._state_values)
             and all(
-                _same(map(itemgetter(key), part.dicts), values)
+                same(map(itemgetter(key), part.dicts), values)
                 for part in self.parts
                 for key, values in zip(part.keys, part.values, strict=True)
             )
@@ -278,7 +281,7 @@ class Plan:
     def _take_gradients(self, gradients: list[Tensor]) -> bool:
         if not self._gradient_layouts.hold(gradients):
             return False
-        if not _same(gradients, self.gradients) and (
+        if not same(gradients, self.gradients) and (
             list(map(_dtype, gradients)) != self._dtypes
             or any(map(_negative, gradients))
             or any(map(_conjugated, gradients))
@@ -385,14 +388,9 @@ class Plan:
 
     def run(self, threads: int, send: Send | None = None) -> None:
         """The step itself."""
+        # First, while the tensors are near: nothing can fail from here on.
+        self._trusted.bump()
+        shards.bump(self._sharded)
         self.move(threads, send)
         for part in self.parts:
             part.table.scatter()
-        torch.autograd.graph.increment_version(self.versioned)
-        shards.bump(self._sharded)
-
-
-def _same(these: Any, those: Sequence[Any]) -> bool:
-    """The very same objects; never compares tensors."""
-    these = these if isinstance(these, list) else list(these)
-    return len(these) == len(those) and all(map(is_, these, those))

@@ -31,8 +31,10 @@ def is_sharded(x: object) -> bool:
 def any_sharded(*several: Iterable[object]) -> bool:
     """Whether one of them is; by their types, of which there are few: hundreds are asked at every step."""
     module = sys.modules.get("torch.distributed.tensor")
+    if module is None:
+        return False
     kinds = set(map(type, chain(*several)))
-    return module is not None and any(issubclass(kind, module.DTensor) for kind in kinds)
+    return any(issubclass(kind, module.DTensor) for kind in kinds)
 
 
 def local(x: Any) -> Any:

@@ -44,6 +44,7 @@ from typing import Any
 from optdsl.runtime.numba_kernel import f32, f32_bytes, f64, f64_bytes, kernel, prologue
 from optdsl.runtime.numba_kernel import read_f32, read_f64, write_f32, write_f64
 from optdsl.runtime.vector_math import vector_cbrt
+from optdsl.runtime.vector_math import vector_short_cbrt
 from optdsl.runtime.layout import Hyper, Layout, State, THETA_0, Variant
 from optdsl.runtime.torch.optimizer import FusedOptimizer
 
@@ -97,7 +98,7 @@ def update_f32(addresses, chunks, first, last, scalars):
             # v[t] = v[t-1] + weight*d^2
             v = v_old + weight * (d * d)
             # z = first[t] - s[t] / (cbrt(v[t]) + eps)
-            z = first_old - s / (vector_cbrt(v) + eps)
+            z = first_old - s / (vector_short_cbrt(v) + eps)
             # theta[t] = momentum*theta[t-1] + (1 - momentum)*z
             theta = momentum * theta_old + k0 * z
             write_f32(theta_at, i, f32(theta), 0)

@@ -47,7 +47,7 @@ def update(addresses, chunks, first, last, scalars):
             # v[t] = v[t-1] + weight*d^2
             v = v_old + weight * (d * d)
             # z = first[t] - s[t] / (cbrt(v[t]) + eps)
-            z = first_old - s / (vector_cbrt(v) + eps)
+            z = first_old - s / (vector_short_cbrt(v) + eps)
             # theta[t] = momentum*theta[t-1] + (1 - momentum)*z
             theta = momentum * theta_old + k0 * z
             write_f32(theta_at, i, f32(theta), 0)

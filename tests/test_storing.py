@@ -296,6 +296,25 @@ def test_complex_parameters_and_states_of_other_classes_are_refused() -> None:
     half.step()
 
 
+def test_codes_lie_in_memory_as_their_parameter_does() -> None:
+    """Transposed and with gaps they do; codes in another order of memory are refused: their scales go by it."""
+    torch.manual_seed(3)
+    low = load("adam", state={"m": "8bit", "v": "8bit"})
+    first, g = torch.randn(40, 30), torch.randn(40, 30)
+    saved: list[Any] = []
+    for layout in (first.clone(), first.t().contiguous().t(), torch.stack((first, first), 2)[..., 0]):
+        p = Parameter(layout)
+        optimizer = low([p])
+        for _ in range(2):
+            p.grad = g.clone()
+            optimizer.step()
+        torch.testing.assert_close(p.detach(), first - 2e-3 * g.sign(), rtol=0, atol=2e-4)  # a rate is 1e-3
+        saved.append(optimizer.state_dict())
+    with pytest.raises(ValueError, match="lies in memory in another order than its parameter"):
+        low([Parameter(first.clone())]).load_state_dict(saved[1])
+    low([Parameter(first.clone())]).load_state_dict(saved[2])
+
+
 def test_another_point_and_another_view() -> None:
     """Neither where the gradient is taken nor what is evaluated changes what is kept."""
     p = Parameter(torch.randn(100).bfloat16())

@@ -17,7 +17,7 @@ from torch import Tensor
 from optdsl.runtime.hypers import Left, Options, read_options
 from optdsl.runtime.layout import Layout, State, Variant
 from optdsl.runtime.torch.checks import DTYPES, check_state
-from optdsl.runtime.torch.storage import check_kept, dtype_of, initial, initial_value, states_of
+from optdsl.runtime.torch.storage import check_kept, check_order, dtype_of, initial, initial_value, states_of
 
 STEP = "step"
 
@@ -158,6 +158,7 @@ def complete_state(
             new[spec.key] = initial(layout, spec, p, hypers)
         found, shape = {**state, **new}[spec.key], spec.shape(tuple(p.shape), hypers)
         elements.append(check_state(found, p, shape, dtype_of(spec, p), f"state {spec.key} of {what}"))
+        check_order(spec, found, p, f"state {spec.key} of {what}")
     numbers: list[Tensor | None] = [None]
     if variant.keeps_step:
         if began and variant.uses_time and state.get(STEP) is None:
@@ -202,6 +203,7 @@ def check_loaded_state(
         if state.get(spec.key) is not None:
             shape, dtype = spec.shape(tuple(p.shape), hypers), dtype_of(spec, p)
             check_state(state[spec.key], p, shape, dtype, f"the loaded state {spec.key} of {what}")
+            check_order(spec, state[spec.key], p, f"the loaded state {spec.key} of {what}")
     for key in (STEP, *(spec.key for spec in variant.scalar_states)):
         if state.get(key) is not None:
             _number(state[key], key, {}, what)

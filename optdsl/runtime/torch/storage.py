@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from optdsl.runtime.layout import THETA_0, Layout, State, Variant
-from optdsl.runtime.torch.checks import COMPUTED_IN, as_real, kept_in
+from optdsl.runtime.torch.checks import COMPUTED_IN, as_real, fits, kept_in
 
 _DTYPES = {
     "float32": torch.float32,
@@ -45,6 +45,15 @@ def check_kept(states: Sequence[State], p: Tensor, what: str) -> None:
         raise TypeError(
             f"{what} is complex, and its states would be kept in fewer bits, which real ones can be; "
             "optimize torch.view_as_real of it"
+        )
+
+
+def check_order(spec: State, state: Tensor, p: Tensor, what: str) -> None:
+    """Raises `ValueError` for codes that do not lie in memory as the parameter does: scales go by that."""
+    if spec.dtype in _LARGEST and not fits(state, torch.empty_like(p, device="meta"), torch.uint8):
+        raise ValueError(
+            f"{what} lies in memory in another order than its parameter, and has a scale for 256 numbers in "
+            "that order; give the parameter the memory format that it had, or clear the state"
         )
 
 

@@ -146,7 +146,7 @@ def test_parameters_in_bfloat16(name: str, store: str) -> None:
             if store == "nearest":
                 assert torch.equal(p, q)
             elif store == "extra16":
-                whole = (p.data.view(torch.int16).int() << 16) + state["param_low"].int()
+                whole = (p.data.view(torch.int16).int() << 16) + state["param_low"].view(torch.int16).int()
                 assert torch.equal(whole.view(torch.float32), q)
                 assert (p.float() - q).abs().le(q.abs() * 2.0**-8).all()
             elif store == "kahan":
@@ -297,7 +297,7 @@ def test_complex_parameters_and_states_of_other_classes_are_refused() -> None:
 
 
 def test_codes_lie_in_memory_as_their_parameter_does() -> None:
-    """Transposed and with gaps they do; codes in another order of memory are refused: their scales go by it."""
+    """Transposed and with gaps they do; codes in another order of memory are refused: scales go by it."""
     torch.manual_seed(3)
     low = load("adam", state={"m": "8bit", "v": "8bit"})
     first, g = torch.randn(40, 30), torch.randn(40, 30)

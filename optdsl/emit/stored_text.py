@@ -6,8 +6,10 @@ from optdsl.kernel.stored import Stored
 from optdsl.language.optimizer import Number, Optimizer, Ref, Role, State
 
 DTYPES = {Type.F32: "float32", Type.BF16: "bfloat16", Type.F16: "float16", Type.P16: "float16",
-          Type.S8: "s8", Type.U8: "u8", Type.LOW: "int16"}  # fmt: skip
-"""How the table calls them: torch's dtypes, and two kinds of 8 bits."""
+          Type.S8: "s8", Type.U8: "u8", Type.LOW: "bfloat16"}  # fmt: skip
+"""How the table calls them: torch's dtypes, and two kinds of 8 bits. Bits that are no number are held as
+bfloat16, since collectives know no integers of 16 bits.
+"""
 
 
 def initial_text(state: State) -> str:

@@ -1,6 +1,7 @@
 """What several processes compute together: each function runs on all of them at the same time."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch.distributed.checkpoint.state_dict import (
@@ -10,6 +11,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+import optdsl.torch
 from optdsl.runtime.torch.shards import local
 from tests.support.rank_tools import (
     F32,
@@ -35,6 +37,34 @@ from tests.support.rank_tools import (
 @case
 def elementwise_specs_run_on_parts(context: Context) -> None:
     compare("adamw", context.mesh(), [Shard(0)], F32, F64, torch.bfloat16, torch.complex64, exact=True)
+
+
+@case
+def what_is_kept_in_fewer_bits_is_cut_as_its_parameter_is(context: Context) -> None:
+    """`extra16` has the bits of float32, whole or not; blocks of 256 would be cut, and are refused."""
+    ours = spread(tensors(1, torch.bfloat16), context.mesh(), [Shard(0)])
+    single = parameters([x.float() for x in tensors(1, torch.bfloat16)])
+    make: Any = optdsl.torch.load
+    low = make("adamw", state={"v": "bf16"}, param_store="extra16")(ours)
+    again = spread(tensors(1, torch.bfloat16), context.mesh(), [Shard(0)])
+    exact = make("adamw", param_store="extra16")(again)
+    steps(low, ours, torch.bfloat16)
+    steps(exact, again, torch.bfloat16)
+    peer = load("adamw")(single)
+    for step in range(STEPS):
+        for p, g in zip(single, tensors(100 + step, torch.bfloat16), strict=True):
+            p.grad = g.float()
+        peer.step()
+    for p, q, kept in zip(again, single, ours, strict=True):
+        low_half = exact.state[p]["param_low"]
+        assert isinstance(low_half, DTensor)
+        assert low_half.placements == p.placements
+        bits = (whole(p).view(torch.int16).int() << 16) + whole(low_half).view(torch.int16).int()
+        assert torch.equal(bits.view(torch.float32), q)
+        assert low.state[kept]["exp_avg_sq"].to_local().dtype is torch.bfloat16
+        torch.testing.assert_close(whole(kept), whole(p), rtol=1e-2, atol=1e-3)
+    blocks = make("adamw", state={"v": "8bit"})(ours)
+    refused("its states of 8 bits are in blocks of the whole; keep it whole", blocks.step)
 
 
 @case

@@ -16,7 +16,6 @@ _DTYPES = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
-    "int16": torch.int16,
     "s8": torch.uint8,
     "u8": torch.uint8,
 }

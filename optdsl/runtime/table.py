@@ -124,15 +124,8 @@ class Table:
         hypers (G, H) and direction (G,), both float64, by group. Raises `ValueError` where they ask to
         remember more, or less, than the states have been made for.
         """
-        lengths = {
-            tuple(ring.length(hypers[group]) for ring in self.rings) for group in set(self.groups.tolist())
-        }
-        if len(lengths) > 1 or self._lengths not in (set(), lengths):
-            raise ValueError(
-                "how much is remembered is chosen when the optimizer is made, for all parameters alike; "
-                "make a new one to change it"
-            )
-        self._lengths = lengths
+        if self.rings:
+            self._check_lengths(hypers)
         if self._hypers is None:
             self._hypers = np.empty((self.sizes.size, hypers.shape[1] + self.variant.extra_columns))
         if self.device_step is not None and self.device_step.keeps_numbers:
@@ -144,7 +137,7 @@ class Table:
             rows = (self._rows, self._hypers, self._t, self._direction, self._states, self._count)
             searched = 0 if self.reductions else SEARCHED
             _gather(self.numbers_at, self.widths, self.times, self.groups, hypers, direction, searched, *rows)
-        if not np.array_equal(self._rows, self._old_rows):
+        if self._rows.tobytes() != self._old_rows.tobytes():
             self._old_rows[:] = self._rows
             self.chunks.set_rows(self._rows)
         n = int(self._count[0])
@@ -159,6 +152,17 @@ class Table:
             dims=self.dims,
             memory=self._past,
         )
+
+    def _check_lengths(self, hypers: NDArray[np.float64]) -> None:
+        lengths = {
+            tuple(ring.length(hypers[group]) for ring in self.rings) for group in set(self.groups.tolist())
+        }
+        if len(lengths) > 1 or self._lengths not in (set(), lengths):
+            raise ValueError(
+                "how much is remembered is chosen when the optimizer is made, for all parameters alike; "
+                "make a new one to change it"
+            )
+        self._lengths = lengths
 
     def draw(self, threads: int) -> None:
         """This step's random numbers, into buffers of the table's own."""

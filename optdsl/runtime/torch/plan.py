@@ -138,6 +138,7 @@ class Plan:
         self._layouts = Layouts(self.active)
         self._sizes = self._layouts.sizes
         self._dtypes = list(map(_dtype, self.active))
+        self._any_complex = any(dtype.is_complex for dtype in self._dtypes)
         self.gradients = [member.g for member in self.members if member.g is not None]
         self.gradient_pointers = list(map(_pointer, self.gradients))
         self._gradient_layouts = Layouts(self.gradients)
@@ -284,7 +285,7 @@ class Plan:
         if not same(gradients, self.gradients) and (
             list(map(_dtype, gradients)) != self._dtypes
             or any(map(_negative, gradients))
-            or any(map(_conjugated, gradients))
+            or (self._any_complex and any(map(_conjugated, gradients)))
         ):
             return False
         pointers = list(map(_pointer, gradients))

@@ -136,8 +136,10 @@ class Plan:
         elements = [tensor for member in self.members for tensor in (member.p, *member.state.elements)]
         self._trusted = Trusted(tensors, elements)
         self._layouts = Layouts(self.active)
-        self._sizes = self._layouts.sizes
         self._dtypes = list(map(_dtype, self.active))
+        self._item = np.array([dtype.itemsize for dtype in self._dtypes], np.int64)
+        self._bytes = np.array(self._layouts.sizes, np.int64) * self._item
+        self._any_complex = any(dtype.is_complex for dtype in self._dtypes)
         self.gradients = [member.g for member in self.members if member.g is not None]
         self.gradient_pointers = list(map(_pointer, self.gradients))
         self._gradient_layouts = Layouts(self.gradients)
@@ -284,7 +286,7 @@ class Plan:
         if not same(gradients, self.gradients) and (
             list(map(_dtype, gradients)) != self._dtypes
             or any(map(_negative, gradients))
-            or any(map(_conjugated, gradients))
+            or (self._any_complex and any(map(_conjugated, gradients)))
         ):
             return False
         pointers = list(map(_pointer, gradients))
@@ -294,11 +296,10 @@ class Plan:
     def _move_gradients(self, pointers: list[int]) -> bool:
         """The direct gradients are elsewhere now: still aligned, and nowhere that is written to."""
         addresses = np.array(pointers, np.int64)
-        item = np.array([dtype.itemsize for dtype in self._dtypes], np.int64)
         direct = self._direct
         # A direct gradient is dense: its stretch is as long as it has elements.
-        ends = addresses + np.array(self._sizes, np.int64) * item
-        if (addresses % item)[direct].any() or self.written.touches(addresses, ends)[direct].any():
+        ends = addresses + self._bytes
+        if (addresses % self._item)[direct].any() or self.written.touches(addresses, ends)[direct].any():
             return False
         self.gradient_pointers = pointers
         for part in self.parts:

@@ -79,7 +79,7 @@ def key_lines(kernel: Kernel) -> list[str]:
     if not (found := _dithered(kernel)):
         return []
     place = f"addresses[tensor, {_column(kernel, PARAMETER)}]"
-    return [f"key{pair} = rounding_key({place}, now, {pair})" for pair in _pairs(found.values())]
+    return [f"key{pair} = rounding_key({place}, now, {pair}, start)" for pair in _pairs(found.values())]
 
 
 def _pairs(numbers: Iterable[int]) -> list[int]:
@@ -90,7 +90,7 @@ def noise_lines(kernel: Kernel, *, of_blocks: bool) -> list[str]:
     """The random bits of an element: for what is rounded as it is computed, or for the codes of blocks."""
     found = _dithered(kernel)
     numbers = (n for name, n in found.items() if (kernel.buffer(name).type in BY_BLOCKS) is of_blocks)
-    return [f"noise{pair} = random_bits(start + i, key{pair})" for pair in _pairs(numbers)]
+    return [f"noise{pair} = random_bits(i, key{pair})" for pair in _pairs(numbers)]
 
 
 def _noise(kernel: Kernel, name: str) -> str:

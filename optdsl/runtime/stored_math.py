@@ -80,13 +80,14 @@ s8_value, stochastic_s8, u8_value, stochastic_u8 = map(
 
 
 @register_jitable
-def rounding_key(parameter: int, step: float, buffer: int) -> int:
+def rounding_key(parameter: int, step: float, pair: int, start: int) -> int:
     """What `random_bits` are a function of beside the element: SplitMix64's finalizer, its lower half."""
     x = np.uint64(step) * np.uint64(0x9E3779B97F4A7C15)
-    x = x + np.uint64(parameter) * np.uint64(0xBF58476D1CE4E5B9) + np.uint64(buffer)
+    x = x + np.uint64(parameter) * np.uint64(0xBF58476D1CE4E5B9) + np.uint64(pair)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.uint32((x ^ (x >> np.uint64(31))) & np.uint64(0xFFFFFFFF))  # type: ignore[return-value]
+    x = (x ^ (x >> np.uint64(31))) + np.uint64(start)  # so that elements are counted from there
+    return np.uint32(x & np.uint64(0xFFFFFFFF))  # type: ignore[return-value]
 
 
 @intrinsic(prefer_literal=True)

@@ -13,6 +13,7 @@ from optdsl.language.objective import Objective
 from optdsl.language.optimizer import Optimizer
 from optdsl.language.parts import Part
 from optdsl.library import lookup
+from optdsl.storing import storing
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,22 @@ class Spec:
         _, diagnostics, verdicts = driver.check(self.source, lookup, rates=rates)
         return CheckReport(diagnostics, verdicts)
 
-    def compile(self, *, framework: str = "torch", mode: str = "accurate") -> str:
-        """The text of a Python module that defines the optimizer for "torch" or "numpy"."""
-        return driver.compile_source(self.source, framework=framework, mode=mode)
+    def compile(
+        self,
+        *,
+        framework: str = "torch",
+        mode: str = "accurate",
+        state: Mapping[str, str] | None = None,
+        param_store: str = "",
+    ) -> str:
+        """The text of a Python module that defines the optimizer for "torch" or "numpy".
+
+        `state` and `param_store`: as `optdsl.torch.load` has them, for "torch"; `ValueError` for another.
+        """
+        if (state or param_store) and framework != "torch":
+            raise ValueError("state and param_store are for modules for torch")
+        stored = storing(self.optimizer, state or {}, param_store)
+        return driver.compile_source(self.source, framework=framework, mode=mode, storing=stored)
 
     def stages(
         self, *, mode: str = "accurate", flags: Mapping[str, bool] | None = None

@@ -13,12 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from optdsl import driver
+from optdsl import driver, load
 from optdsl.files import library_names, read_library
 
 GOLDEN = Path(__file__).parent / "golden"
 IN_LLVM = ("adam", "lamb", "padam", "amos")
 FOR_NUMBA_CUDA = {"adam": "fast", "lamb": "fma", "adamax": "accurate"}  # and the mode
+STORED: dict[str, tuple[dict[str, str], str]] = {
+    "adam": ({"m": "bf16", "v": "8bit"}, "sr"),
+    "lamb": ({"m": "8bit", "v": "f16"}, "kahan"),
+    "lion": ({"m": "bf16"}, "extra16"),
+}
+"""How states and parameters are kept."""
 SUFFIX = {"syntax": ".opt", "source": ".py"}
 
 
@@ -48,6 +54,7 @@ def test_no_golden_file_is_left_over() -> None:
         assert folder.name in library_names()
         more = {"source.ll", "library.h"} if folder.name in IN_LLVM else set()
         more |= {"numba_cuda.py"} if folder.name in FOR_NUMBA_CUDA else set()
+        more |= {"stored_for_torch.py"} if folder.name in STORED else set()
         assert {path.name for path in folder.iterdir()} == expected | more
 
 
@@ -68,6 +75,13 @@ def test_modules_are_the_same_bytes_in_every_process() -> None:
         for seed in ("1", "2", "3")
     }
     assert len(texts) == 1
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_what_is_kept_in_fewer_bits(name: str, golden: Golden) -> None:
+    """Every form of states and parameters is in one of them."""
+    text = load(name).compile(mode="fast", state=STORED[name][0], param_store=STORED[name][1])
+    golden(GOLDEN / name / "stored_for_torch.py", text)
 
 
 @pytest.mark.parametrize("name", IN_LLVM)

@@ -5,6 +5,7 @@ from what was kept, and what it keeps is a neighbour of what they would.
 """
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+import optdsl
 import optdsl.torch
 from optdsl import OptdslError
+from optdsl.cli import main
 from optdsl.files import library_names
 from optdsl.kernel.ir import Type
 from optdsl.kernel.storing import PARAMETERS
@@ -342,3 +345,20 @@ def test_another_point_and_another_view() -> None:
 
     losses = [float(sam.step(closure).detach()) for _ in range(5)]
     assert losses[-1] < losses[0]
+
+
+def test_files_say_how_they_keep_numbers(tmp_path: Path) -> None:
+    """What the command line writes is what Python's `compile` gives; both are for torch only."""
+    path = str(tmp_path / "small.py")
+    asked = ["--state", "m=bf16", "--state", "exp_avg_sq=8bit", "--param-store", "sr"]
+    assert main(["compile", "adam", *asked, "-o", path]) == 0
+    text = Path(path).read_text(encoding="utf-8")
+    states = {"m": "bf16", "exp_avg_sq": "8bit"}
+    assert text == optdsl.load("adam").compile(state=states, param_store="sr")
+    assert "# m is kept in bfloat16, rounded at random" in text
+    assert "v is kept in 8 bits without a sign" in text
+    with pytest.raises(ValueError, match="for modules for torch"):
+        optdsl.load("adam").compile(framework="numpy", state=states)
+    for wrong in (["--for", "numpy"], ["--target", "llvm"], ["--emit", "ir"], ["--state", "v"]):
+        assert main(["compile", "adam", *asked, *wrong]) == 2
+    assert main(["compile", "adam", "--state", "w=bf16"]) == 1

@@ -111,7 +111,7 @@ def emit_module(
         + f"from {home} import {base}\n",
     ]
     head = "\n".join(part for part in parts if part)
-    shown = class_text(optimizer, base, comments=comments, on_gpu=on_gpu)
+    shown = class_text(optimizer, base, comments=comments, on_gpu=on_gpu, kept=storing.words())
     return f"{head}\n\n{body}\n\n\n{gpu}{table}\n\n\n{shown}\n"
 
 

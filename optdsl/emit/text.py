@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from optdsl import __version__
@@ -288,12 +288,15 @@ def _time_use(optimizer: Optimizer) -> tuple[bool, bool]:
     return reads, any(line.first is not None for line in optimizer.lines)
 
 
-def class_text(optimizer: Optimizer, base: str, *, comments: bool, on_gpu: bool = False) -> str:
+def class_text(
+    optimizer: Optimizer, base: str, *, comments: bool, on_gpu: bool = False, kept: Sequence[str] = ()
+) -> str:
+    """`kept`: how states and parameters are kept, where that is not as usual."""
     arguments = options(optimizer)
     homes = "CPU or on NVIDIA's GPUs" if on_gpu else "CPU"
-    doc = (
-        docstring(optimizer, arguments, base, homes) if comments else [f'    """{optimizer.name}, fused."""']
-    )
+    doc = [f'    """{optimizer.name}, fused."""']
+    if comments:
+        doc = docstring(optimizer, arguments, base, homes, kept)
     signature = [f"        {option.name}: {option.annotation} = {option.default}," for option in arguments]
     pairs = [f'"{name}": {name}' for name in (*(option.name for option in arguments), "maximize")]
     torch = base == "FusedOptimizer"
@@ -319,7 +322,9 @@ def class_text(optimizer: Optimizer, base: str, *, comments: bool, on_gpu: bool 
     )
 
 
-def docstring(optimizer: Optimizer, arguments: list[Option], base: str, homes: str = "CPU") -> list[str]:
+def docstring(
+    optimizer: Optimizer, arguments: list[Option], base: str, homes: str = "CPU", kept: Sequence[str] = ()
+) -> list[str]:
     title = optimizer.doc.split("\n\n")[0].split("\n") if optimizer.doc else [optimizer.name]
     text = [*title, ""]
     match base:
@@ -327,6 +332,7 @@ def docstring(optimizer: Optimizer, arguments: list[Option], base: str, homes: s
             text += [
                 "params is what every torch.optim.Optimizer takes: floating-point or complex tensors on the",
                 f"{homes}; those of 16 bits have float32 state.",
+                *(f"But {words}." for words in kept),
             ]
         case "ArrayOptimizer":
             text += [

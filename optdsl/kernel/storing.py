@@ -38,7 +38,7 @@ class Storing:
 
     def words(self) -> list[str]:
         states = [f"{name} is kept in {_WORDS[type_][1]}" for name, type_ in self.kept]
-        return states + ([f"bfloat16 parameters: {_THETA_WORDS[self.parameters]}"] if self.parameters else [])
+        return states + ([f"bfloat16 parameters {_THETA_WORDS[self.parameters]}"] if self.parameters else [])
 
 
 _WORDS = {
@@ -50,10 +50,10 @@ _WORDS = {
     Type.U8: (EIGHT, "8 bits without a sign and a scale for 256 of them, rounded at random, but not to 0"),
 }
 _THETA_WORDS = {
-    "nearest": "rounded to nearest",
-    "sr": "rounded at random",
-    "kahan": "what rounding leaves over is kept as another bfloat16",
-    "extra16": "the 16 bits that a float32 has more are kept",
+    "nearest": "are rounded to nearest",
+    "sr": "are rounded at random",
+    "kahan": "have what rounding leaves over in another bfloat16",
+    "extra16": "have the 16 bits that a float32 has more in another state",
 }
 PLAIN = Storing()
 

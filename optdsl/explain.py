@@ -24,7 +24,7 @@ from optdsl.storing import storing
 from optdsl.training import training_code
 
 _WIDTH = len(Outcome.REFUTED)
-LOW_PRECISION = "In low precision (optdsl: scalars in float64, states and t in float32 or float64)"
+LOW_PRECISION = "In low precision, to nearest (optdsl: scalars in float64; fewer bits than 32 at random)"
 
 
 def explain(source: Source, lookup: Lookup | None = None, *, rates: bool = False) -> str:

@@ -4,7 +4,8 @@ In: a verified kernel, and a `Machine` that loads, stores and sums. Out: its cal
 kernel. What an operator is made of is decided here and in `optdsl.portable` alone, so backends of this kind
 cannot differ in a bit. In the mode `fma`, a float32 product that is added to something is not rounded before;
 nothing else is contracted.
-NOT done: loops over rows, columns and whole matrices (`unsupported` says so).
+What is kept in 16 bits is float32 on lanes (`_stored_lanes`).
+NOT done: loops over rows, columns and whole matrices; what is kept in 8 bits (`unsupported` says so).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from optdsl.kernel.ir import (
+    BY_BLOCKS,
     DIRECTION,
     TIME,
     Buffer,
@@ -32,8 +34,10 @@ from optdsl.kernel.walk import nodes
 from optdsl.portable.functions import ONLY_DOUBLE, SHORT
 from optdsl.portable.lanes import Lane, Maker, Sort, select
 
+from ._stored_lanes import IN_16_BITS, Coded, Codes
 
-class Machine(Protocol):
+
+class Machine(Codes, Protocol):
     """What a phase runs on: lanes are elements that follow each other."""
 
     def maker(self, type: Type) -> Maker:
@@ -85,8 +89,8 @@ def unsupported(kernel: Kernel) -> str | None:
     """Why a kernel cannot run on lanes, as the end of a sentence; None if it can."""
     if kernel.loop is not Loop.ELEMENTS:
         return "what is for rows or columns, multiplied as a matrix or remembered has no kernel there yet"
-    if any(buffer.type not in (Type.F32, Type.F64) for buffer in kernel.buffers):
-        return "what is kept in fewer bits than 32 has no kernel there yet"
+    if any(buffer.type in BY_BLOCKS for buffer in kernel.buffers):
+        return "what is kept in 8 bits has no kernel there yet"
     for phase in kernel.phases:
         for stmt in phase.body:
             for node in nodes(stmt.value):
@@ -152,6 +156,11 @@ def run_phase(kernel: Kernel, machine: Machine) -> None:
     values = _Phase(machine, bound, kernel)
     totals = 0
     for stmt in phase.body:
+        match stmt:
+            case Store(buffer=name, value=Cast(operand=operand, type=type_) as cast) if type_ in IN_16_BITS:
+                single = machine.cast(values.of(operand), Type.F32)
+                values.coded.store(kernel.buffer(name), cast, single)
+                continue
         value = values.of(stmt.value)
         match stmt:
             case Let(name=name):
@@ -167,6 +176,7 @@ class _Phase(_Values):
     def __init__(self, machine: Machine, bound: dict[str, Lane], kernel: Kernel) -> None:
         super().__init__(machine, bound, contracts=kernel.precision.mode == "fma")
         self.kernel = kernel
+        self.coded = Coded(kernel, machine)
         self.loaded: dict[str, Lane] = {}
 
     def call(self, name: str, values: list[Lane]) -> Lane:
@@ -178,7 +188,9 @@ class _Phase(_Values):
     def of(self, expr: Expr) -> Lane:
         if isinstance(expr, Load):
             if expr.buffer not in self.loaded:
-                self.loaded[expr.buffer] = self.machine.load(self.kernel.buffer(expr.buffer))
+                buffer = self.kernel.buffer(expr.buffer)
+                coded = buffer.type in IN_16_BITS
+                self.loaded[expr.buffer] = self.coded.load(buffer) if coded else self.machine.load(buffer)
             return self.loaded[expr.buffer]
         return super().of(expr)
 

@@ -21,7 +21,7 @@ from optdsl.portable.llvm_text import Function, Module
 from optdsl.runtime.batch import BLOCK
 
 from ._kernel_lanes import run_phase, run_prologue
-from ._llvm_machine import BYTES, ELEMENT, LlvmMachine, Space
+from ._llvm_machine import BYTES, ELEMENT, LlvmMachine, Space, rounding_keys
 
 LANES = {Type.F32: 16, Type.F64: 8}  # of the compute type: 512 bits, which LLVM halves where it must
 
@@ -103,12 +103,14 @@ def _chunk(kernel: Kernel, function: Function, chunk: str, target: Target) -> No
     tensor, start, size, row = (column(*each) for each in enumerate(("tensor", "start", "size", "row")))
     pointers = buffer_pointers(kernel, function, "ptr", tensor, start)
     scalars = read_scalars(kernel, function, "ptr", row, Type.F64)
+    keys = rounding_keys(kernel, function, "ptr", tensor, scalars)
     numbers = {buffer.name: number for number, buffer in enumerate(kernel.buffers)}
 
     def machine(lanes: int) -> LlvmMachine:
         return LlvmMachine(
             function, lanes, pointers, scalars, numbers,
             space=Space(), has_fma=target.has_fma, scratch="%scratch", block=BLOCK,
+            start=start, keys=keys,
         )  # fmt: skip
 
     lanes = LANES[kernel.precision.compute]

@@ -28,6 +28,7 @@ from ._kernel_lanes import unsupported
 from ._llvm_cpu import write_phase, write_prologue
 from ._llvm_levels import levels, write_level
 from ._llvm_machine import BYTES, ELEMENT
+from ._stored_lanes import IN_16_BITS
 
 OK, BAD_STEP, NULL_POINTER, NEGATIVE_SIZE, BAD_HYPER = 0, -1, -2, -3, -10
 """What a function returns; BAD_HYPER - i for the hyper of number i."""
@@ -62,6 +63,8 @@ def not_for_a_library(program: Program) -> str | None:
     for kernel in program.kernels:
         if reason := unsupported(kernel):
             return reason
+        if any(buffer.type in IN_16_BITS for buffer in kernel.buffers):
+            return "what is kept in fewer bits than 32 has no type in its header"
     if program.query is not None:
         return "its gradient is taken at another point, to which a library would have to take theta and back"
     if program.views:

@@ -3,15 +3,19 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from optdsl.kernel.ir import Buffer, Kernel, Type
+from optdsl.kernel.ir import PARAMETER, TIME, Buffer, Kernel, Type
+from optdsl.kernel.stored import shared_bits
+from optdsl.portable.formats import rounding_key
 from optdsl.portable.functions import FUNCTIONS, fma_by_double
 from optdsl.portable.lanes import Lane, Sort
-from optdsl.portable.llvm_text import Function, LlvmMaker
+from optdsl.portable.llvm_text import Function, LlvmMaker, vector
 from optdsl.runtime.batch import MAX_BUFFERS
 
+from ._stored_lanes import IN_16_BITS
+
 BITS = {Type.F32: 32, Type.F64: 64}
-BYTES = {Type.F32: 4, Type.F64: 8}
-ELEMENT = {Type.F32: "float", Type.F64: "double", Type.BOOL: "i1"}
+BYTES = {Type.F32: 4, Type.F64: 8} | dict.fromkeys(IN_16_BITS, 2)
+ELEMENT = {Type.F32: "float", Type.F64: "double", Type.BOOL: "i1"} | dict.fromkeys(IN_16_BITS, "i16")
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,9 @@ class LlvmMachine:
     """`lanes` elements from `index` on (set before each run). Pointers and scalars are values of the
     function.
 
-    Writes what is summed to `scratch` at `offset`, as float64; of each sum at a distance of `block` numbers.
+    `keys`: what is rounded at random is rounded by, as `rounding_keys` has them; `start`: the number of the
+    element that `pointers` point to. Writes what is summed to `scratch` at `offset`, as float64; of each sum
+    at a distance of `block` numbers.
     """
 
     def __init__(
@@ -43,6 +49,8 @@ class LlvmMachine:
         scratch: str = "",
         scratch_pointer: str = "ptr",
         block: int = 0,
+        start: str = "",
+        keys: Mapping[int, str] | None = None,
     ) -> None:
         self.function = function
         self.lanes = lanes
@@ -54,6 +62,8 @@ class LlvmMachine:
         self.index = self.offset = ""
         self.makers = {type_: LlvmMaker(function, bits, lanes) for type_, bits in BITS.items()}
         self.spread = {name: self._spread(value) for name, value in scalars.items()}
+        self.start = start
+        self.keys = {pair: self._integers(value) for pair, value in (keys or {}).items()}
 
     def _spread(self, value: str) -> Lane:
         """`value` is written with its type in front."""
@@ -62,6 +72,11 @@ class LlvmMachine:
         maker = self.makers[type_]
         return Lane(maker, maker.spread(at, element), Sort.BOOL if element == "i1" else Sort.FLOAT)
 
+    def _integers(self, value: str) -> Lane:
+        """The same 32 bits in every lane."""
+        maker = self.makers[Type.F32]
+        return Lane(maker, maker.spread(value, "i32"), Sort.INT)
+
     def maker(self, type: Type) -> LlvmMaker:
         return self.makers[type]
 
@@ -69,17 +84,43 @@ class LlvmMachine:
         return self.spread[name]
 
     def load(self, buffer: Buffer) -> Lane:
-        maker = self.makers[buffer.type]
+        return Lane(self.makers[buffer.type], self._read(buffer, f"{buffer.name}.old"), Sort.FLOAT)
+
+    def load_code(self, buffer: Buffer) -> Lane:
+        maker, code = self.makers[Type.F32], self._read(buffer, f"{buffer.name}.code")
+        wide = self.function.value(f"zext {vector('i16', self.lanes)} {code} to {maker.int}")
+        return Lane(maker, wide, Sort.INT)
+
+    def _read(self, buffer: Buffer, wanted: str) -> str:
         at = self._place(buffer)
-        value = f"load {maker.float}, {self.space.pointer} {at}{self._said(buffer)}"
+        kind = vector(ELEMENT[buffer.type], self.lanes)
+        value = f"load {kind}, {self.space.pointer} {at}{self._said(buffer)}"
         if buffer.name in self.space.constant:
             value += f", !invariant.load !{CONSTANT}"
-        return Lane(maker, self.function.value(value, f"{buffer.name}.old"), Sort.FLOAT)
+        return self.function.value(value, wanted)
 
     def store(self, buffer: Buffer, value: Lane) -> None:
-        kind = self.makers[buffer.type].float
+        self._write(buffer, value.at)
+
+    def store_code(self, buffer: Buffer, code: Lane) -> None:
+        maker, kind = self.makers[Type.F32], vector("i16", self.lanes)
+        self._write(buffer, self.function.value(f"trunc {maker.int} {code.at} to {kind}"))
+
+    def _write(self, buffer: Buffer, value: str) -> None:
         at = self._place(buffer)
-        self.function.add(f"store {kind} {value.at}, {self.space.pointer} {at}{self._said(buffer)}")
+        kind = vector(ELEMENT[buffer.type], self.lanes)
+        self.function.add(f"store {kind} {value}, {self.space.pointer} {at}{self._said(buffer)}")
+
+    def element(self) -> Lane:
+        first = self.function.value(f"add i64 {self.start}, {self.index}")
+        lane = self._integers(self.function.value(f"trunc i64 {first} to i32"))
+        if self.lanes == 1:
+            return lane
+        numbers = ", ".join(f"i32 {number}" for number in range(self.lanes))
+        return Lane(lane.maker, lane.maker.make("iadd", lane.at, f"<{numbers}>"), Sort.INT)
+
+    def key(self, pair: int) -> Lane:
+        return self.keys[pair]
 
     def total(self, number: int, value: Lane) -> None:
         place = (
@@ -133,6 +174,22 @@ class LlvmMachine:
         number = self.numbers[buffer.name]
         align = size * self.lanes if self.space.align_vectors else size
         return f", align {align}, !alias.scope !{scopes(number)}, !noalias !{scopes(number) + 1}"
+
+
+def rounding_keys(
+    kernel: Kernel, function: Function, pointer: str, tensor: str, scalars: Mapping[str, str]
+) -> dict[int, str]:
+    """For each two buffers that share random bits: what these are a function of, beside the element."""
+    if not (numbers := shared_bits(kernel)):
+        return {}
+    write, maker = function.value, LlvmMaker(function, 64, 1)
+    column = [buffer.name for buffer in kernel.buffers].index(PARAMETER)
+    columns = f"[{len(kernel.buffers)} x i64]"
+    at = write(f"getelementptr inbounds {columns}, {pointer} %addresses, i64 {tensor}, i64 {column}")
+    parameter = Lane(maker, write(f"load i64, {pointer} {at}, align 8", "parameter"), Sort.INT)
+    step = Lane(maker, write(f"fptoui {scalars[TIME]} to i64", "step"), Sort.INT)
+    keys = {pair: rounding_key(parameter, step, pair) for pair in {n // 2 for n in numbers.values()}}
+    return {pair: write(f"trunc i64 {key.at} to i32", "key") for pair, key in keys.items()}
 
 
 CONSTANT = 1 + 3 * MAX_BUFFERS

@@ -21,7 +21,8 @@ from optdsl.runtime.batch import BLOCK
 
 from ._kernel_lanes import run_phase
 from ._llvm_cpu import buffer_pointers, read_scalars, write_prologue_row
-from ._llvm_machine import BYTES, LlvmMachine, Space
+from ._llvm_machine import BYTES, LlvmMachine, Space, rounding_keys
+from ._stored_lanes import IN_16_BITS
 
 THREADS = 256
 MOST_SUMS = 6  # of 8 KiB each, in the 48 KiB that a block of threads shares
@@ -31,6 +32,8 @@ TRIPLE = "nvptx64-nvidia-cuda"
 
 def unsupported_on_gpu(kernel: Kernel) -> str | None:
     """Why a kernel that the CPU has is not there for GPUs, as the end of a sentence; None if it is."""
+    if any(buffer.type in IN_16_BITS for buffer in kernel.buffers):
+        return "what is kept in fewer bits than 32 has no kernel there yet"
     if _sums(kernel) > MOST_SUMS:
         return f"a pass that sums more than {MOST_SUMS} things at once has no kernel there"
     return None
@@ -85,6 +88,7 @@ def write_gpu_phase(module: Module, kernel: Kernel, name: str) -> None:
     pointers = buffer_pointers(kernel, function, GLOBAL, tensor, start)
     addresses = [write(f"ptrtoint {GLOBAL} {place} to i64") for place in pointers.values()]
     scalars = read_scalars(kernel, function, GLOBAL, row, kernel.precision.compute)
+    keys = rounding_keys(kernel, function, GLOBAL, tensor, scalars)
     numbers = {buffer.name: number for number, buffer in enumerate(kernel.buffers)}
     constant = frozenset(each.name for each in kernel.buffers if each.access is Access.READ)
     sums = _sums(kernel)
@@ -101,6 +105,7 @@ def write_gpu_phase(module: Module, kernel: Kernel, name: str) -> None:
         return LlvmMachine(
             function, lanes, pointers, scalars, numbers,
             space=space, has_fma=True, scratch=scratch, scratch_pointer=SHARED, block=BLOCK,
+            start=start, keys=keys,
         )  # fmt: skip
 
     wide, narrow = machine(lanes), machine(1)

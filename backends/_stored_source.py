@@ -9,7 +9,8 @@ Assumes a verified kernel. The functions are those of `runtime.stored_math`.
 
 from collections.abc import Iterable
 
-from optdsl.kernel.ir import BY_BLOCKS, PARAMETER, Buffer, Cast, Kernel, Store, Type
+from optdsl.kernel.ir import BY_BLOCKS, PARAMETER, Buffer, Cast, Kernel, Type
+from optdsl.kernel.stored import shared_bits
 from optdsl.kernel.walk import used_buffers
 from optdsl.runtime.batch import MAX_BUFFERS
 
@@ -59,24 +60,9 @@ def _column(kernel: Kernel, buffer: str) -> int:
     return [each.name for each in kernel.buffers].index(buffer)
 
 
-def _dithered(kernel: Kernel) -> dict[str, int]:
-    """A number for each buffer that is rounded at random: two after one another share 32 random bits.
-
-    Numbers of 8 bits are rounded in a loop of their own, and share none with others.
-    """
-    stores = [stmt for stmt in kernel.phases[0].body if isinstance(stmt, Store)]
-    found = [stmt for stmt in stores if isinstance(stmt.value, Cast) and stmt.value.at is not None]
-    coded_ = [stmt.buffer for stmt in found if kernel.buffer(stmt.buffer).type in BY_BLOCKS]
-    others = [stmt.buffer for stmt in found if stmt.buffer not in coded_]
-    first = len(others) + len(others) % 2
-    return {name: number for number, name in enumerate(others)} | {
-        name: number for number, name in enumerate(coded_, first)
-    }
-
-
 def key_lines(kernel: Kernel) -> list[str]:
     """What random bits are a function of beside the element, for each two buffers that share them."""
-    if not (found := _dithered(kernel)):
+    if not (found := shared_bits(kernel)):
         return []
     place = f"addresses[tensor, {_column(kernel, PARAMETER)}]"
     return [f"key{pair} = rounding_key({place}, now, {pair}, start)" for pair in _pairs(found.values())]
@@ -88,13 +74,13 @@ def _pairs(numbers: Iterable[int]) -> list[int]:
 
 def noise_lines(kernel: Kernel, *, of_blocks: bool) -> list[str]:
     """The random bits of an element: for what is rounded as it is computed, or for the codes of blocks."""
-    found = _dithered(kernel)
+    found = shared_bits(kernel)
     numbers = (n for name, n in found.items() if (kernel.buffer(name).type in BY_BLOCKS) is of_blocks)
     return [f"noise{pair} = random_bits(i, key{pair})" for pair in _pairs(numbers)]
 
 
 def _noise(kernel: Kernel, name: str) -> str:
-    pair, second = divmod(_dithered(kernel)[name], 2)
+    pair, second = divmod(shared_bits(kernel)[name], 2)
     return f"other_half(noise{pair})" if second else f"noise{pair}"
 
 

@@ -4,7 +4,7 @@
 Where `reference` says what a spec means, this says what a kernel of it computes when every operation is
 rounded once, to nearest, in the order of the kernel. Slow and plain on purpose; sums are folded as
 everywhere.
-NOT done: rows, columns and matrices.
+NOT done: rows, columns and matrices; what is kept in 8 bits.
 """
 
 import ctypes
@@ -14,17 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optdsl.backend import Backend, Program, Step
-from optdsl.kernel.ir import DIRECTION, TIME, Buffer, Kernel, Type
+from optdsl.kernel.ir import DIRECTION, PARAMETER, TIME, Buffer, Kernel, Type
 from optdsl.kernel.printer import print_kernel
+from optdsl.portable.formats import rounding_key
 from optdsl.portable.functions import FUNCTIONS, fma_by_double
 from optdsl.portable.lanes import Lane, NumpyMaker, Sort
 from optdsl.runtime.batch import BLOCK
 
 from ._chunked_step import checked, chunked_step
 from ._kernel_lanes import run_phase, run_prologue
+from ._stored_lanes import IN_16_BITS
 
 _MAKERS = {Type.F32: NumpyMaker(32), Type.F64: NumpyMaker(64)}
-_CTYPES = {Type.F32: ctypes.c_float, Type.F64: ctypes.c_double}
+_CTYPES: dict[Type, Any] = {
+    Type.F32: ctypes.c_float,
+    Type.F64: ctypes.c_double,
+    **dict.fromkeys(IN_16_BITS, ctypes.c_uint16),
+}
 
 
 class _Machine:
@@ -46,9 +52,11 @@ class _Machine:
         maker = _MAKERS[type]
         return Lane(maker, np.asarray(value, maker.float), Sort.FLOAT)
 
+    def _column(self, name: str) -> int:
+        return int(self.columns[[each.name for each in self.kernel.buffers].index(name)])
+
     def _array(self, buffer: Buffer) -> NDArray[Any]:
-        number = [each.name for each in self.kernel.buffers].index(buffer.name)
-        address = int(self.columns[number]) + self.start * ctypes.sizeof(_CTYPES[buffer.type])
+        address = self._column(buffer.name) + self.start * ctypes.sizeof(_CTYPES[buffer.type])
         return np.ctypeslib.as_array((_CTYPES[buffer.type] * self.size).from_address(address))
 
     def load(self, buffer: Buffer) -> Lane:
@@ -56,6 +64,23 @@ class _Machine:
 
     def store(self, buffer: Buffer, value: Lane) -> None:
         self._array(buffer)[:] = value.at
+
+    def load_code(self, buffer: Buffer) -> Lane:
+        return Lane(_MAKERS[Type.F32], self._array(buffer).astype(np.uint32), Sort.INT)
+
+    def store_code(self, buffer: Buffer, code: Lane) -> None:
+        self._array(buffer)[:] = np.asarray(code.at).astype(np.uint16)
+
+    def element(self) -> Lane:
+        numbers = np.arange(self.start, self.start + self.size).astype(np.uint32)
+        return Lane(_MAKERS[Type.F32], numbers, Sort.INT)
+
+    def key(self, pair: int) -> Lane:
+        step = self.scalar(self.kernel.scalars.index(TIME), TIME, self.kernel.precision.compute)
+        given = (np.uint64(self._column(PARAMETER)), step.at.astype(np.uint64))
+        parameter, at = (Lane(_MAKERS[Type.F64], np.asarray(each), Sort.INT) for each in given)
+        key = np.asarray(rounding_key(parameter, at, pair).at).astype(np.uint32)
+        return Lane(_MAKERS[Type.F32], key, Sort.INT)
 
     def total(self, number: int, value: Lane) -> None:
         self.sums[number] = np.broadcast_to(value.at, self.size)

@@ -7,7 +7,7 @@ that `optdsl.storing` has nothing against it. NOT done: rounding itself (`portab
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from optdsl.kernel.ir import PARAMETER, WITH_MORE, Precision, Type
+from optdsl.kernel.ir import BY_BLOCKS, PARAMETER, WITH_MORE, Cast, Kernel, Precision, Store, Type
 from optdsl.language.inputs import drawn, inputs_by_shape
 from optdsl.language.optimizer import Optimizer
 
@@ -56,3 +56,18 @@ class Stored:
     @property
     def dithers(self) -> bool:
         return bool(self.dithered)
+
+
+def shared_bits(kernel: Kernel) -> dict[str, int]:
+    """A number for each buffer that is rounded at random: two after one another share 32 random bits.
+
+    Numbers of 8 bits are rounded in a loop of their own, and share none with others.
+    """
+    stores = [stmt for stmt in kernel.phases[0].body if isinstance(stmt, Store)]
+    found = [stmt for stmt in stores if isinstance(stmt.value, Cast) and stmt.value.at is not None]
+    in_blocks = [stmt.buffer for stmt in found if kernel.buffer(stmt.buffer).type in BY_BLOCKS]
+    others = [stmt.buffer for stmt in found if stmt.buffer not in in_blocks]
+    first = len(others) + len(others) % 2
+    return {name: number for number, name in enumerate(others)} | {
+        name: number for number, name in enumerate(in_blocks, first)
+    }

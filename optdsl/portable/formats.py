@@ -1,9 +1,9 @@
 """Numbers of 16 and of 8 bits as float32 is turned into them and back, the same bits everywhere.
 
-Each function takes and gives lanes of 32 bits: a float, or the code of a number in an integer. `nearest_*`
-rounds to nearest, ties to even. `stochastic_*` takes 32 random bits, too, and rounds up as often as the
-number is near to what is above it, so that what is added a thousand times is not lost a thousand times. NaN
-stays NaN, infinities stay infinite, and a number beyond the largest becomes infinite.
+Each function, but for keys, takes and gives lanes of 32 bits: a float, or the code of a number in an integer.
+`nearest_*` rounds to nearest, ties to even. `stochastic_*` takes 32 random bits, too, and rounds up as often
+as the number is near to what is above it, so that what is added a thousand times is not lost a thousand
+times. NaN stays NaN, infinities stay infinite, and a number beyond the largest becomes infinite.
 
 bf16  bfloat16: the upper half of a float32
 f16   float16, IEEE's binary16
@@ -36,6 +36,14 @@ def random_bits(element: Lane, key: Lane) -> Lane:
     x = _xor(x, x >> 16) * 0x85EBCA6B
     x = _xor(x, x >> 13) * 0xC2B2AE35
     return _xor(x, x >> 16)
+
+
+def rounding_key(parameter: Lane, step: Lane, buffer: int) -> Lane:
+    """For lanes of 64 bits: SplitMix64's finalizer, whose lower half is a key for `random_bits`."""
+    x = step * 0x9E3779B97F4A7C15 + parameter * 0xBF58476D1CE4E5B9 + buffer
+    x = _xor(x, x >> 30) * 0xBF58476D1CE4E5B9
+    x = _xor(x, x >> 27) * 0x94D049BB133111EB
+    return _xor(x, x >> 31)
 
 
 def other_half(bits: Lane) -> Lane:

@@ -155,7 +155,9 @@ class Plan:
     def _part(self, indices: list[int], in_the_way: set[int]) -> Part:
         variant = self.members[indices[0]].variant
         dtype = worked_on_in(self.members[indices[0]].model.dtype, variant)
-        addresses = np.zeros((len(indices), len(variant.buffers)), np.uint64)
+        # What only other dtypes have is behind all others, and has no column.
+        missing = len(variant.states) - len(states_of(variant, self.members[indices[0]].model))
+        addresses = np.zeros((len(indices), len(variant.buffers) - missing), np.uint64)
         numbers_at, widths = numbers_of([self.members[index] for index in indices])
         for row, index in enumerate(indices):
             member = self.members[index]

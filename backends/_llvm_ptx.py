@@ -22,7 +22,6 @@ from optdsl.runtime.batch import BLOCK
 from ._kernel_lanes import run_phase
 from ._llvm_cpu import buffer_pointers, read_scalars, write_prologue_row
 from ._llvm_machine import BYTES, LlvmMachine, Space, rounding_keys
-from ._stored_lanes import IN_16_BITS
 
 THREADS = 256
 MOST_SUMS = 6  # of 8 KiB each, in the 48 KiB that a block of threads shares
@@ -32,8 +31,6 @@ TRIPLE = "nvptx64-nvidia-cuda"
 
 def unsupported_on_gpu(kernel: Kernel) -> str | None:
     """Why a kernel that the CPU has is not there for GPUs, as the end of a sentence; None if it is."""
-    if any(buffer.type in IN_16_BITS for buffer in kernel.buffers):
-        return "what is kept in fewer bits than 32 has no kernel there yet"
     if _sums(kernel) > MOST_SUMS:
         return f"a pass that sums more than {MOST_SUMS} things at once has no kernel there"
     return None

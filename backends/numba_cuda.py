@@ -24,6 +24,7 @@ from optdsl.language.link import snake
 from ._chunked_step import checked, chunked_step
 from ._cuda_source import phase_source, prologue_source, totals_source
 from ._llvm_ptx import unsupported_on_gpu
+from ._stored_lanes import IN_16_BITS
 
 _DECORATORS = ("fast_kernel", "kernel")
 _WORDS = """
@@ -48,6 +49,8 @@ class NumbaCuda:
     def _functions(self, program: Program, kernel: Kernel, *, comments: bool) -> list[str]:
         checked(kernel, self.name)
         reason = unsupported_on_gpu(kernel)
+        if any(buffer.type in IN_16_BITS for buffer in kernel.buffers):
+            reason = "what is kept in fewer bits than 32 has no kernel there yet"
         if reason is not None:
             raise UnsupportedKernelError(self.name, reason)
         source: Source | None = program.optimizer.source if comments else None

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 import optdsl.torch
 from optdsl.cli import cli
 from optdsl.files import library_names
+from optdsl.kernel.storing import PARAMETERS
 from optdsl.runtime.cuda import driver
 from optdsl.runtime.cuda.driver import CudaError
 from tests.ptx.fake_torch import FakeGpus
@@ -214,13 +215,17 @@ def test_memory_is_given_back(gpus: FakeGpus, spec: str) -> None:
         assert gpus.driver.calls.count(taken) == gpus.driver.calls.count(given) > 0
 
 
-@pytest.mark.parametrize("spec", ["adam", "lamb", "schedule_free_adamw"])
+IN_FEWER = "schedule_free_adamw --state exp_avg_sq=f16 --param-store extra16"
+
+
+@pytest.mark.parametrize("wanted", ["adam", "lamb", "schedule_free_adamw", IN_FEWER])
 def test_a_module_carries_its_code(
-    gpus: FakeGpus, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpus: FakeGpus, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What `optdsl compile --ptx` writes takes parameters on a GPU, and compiles nothing for it."""
+    spec, *kept = wanted.split()
     path = tmp_path / f"{spec}.py"
-    assert CliRunner().invoke(cli, ["compile", spec, "--ptx", "-o", str(path)]).exit_code == 0
+    assert CliRunner().invoke(cli, ["compile", spec, "--ptx", *kept, "-o", str(path)]).exit_code == 0
     monkeypatch.setattr("optdsl.emit.device_code.get_gpu_writer", None)
     monkeypatch.setattr("optdsl.runtime.llvm_kernel.assembly", None)
     module: Any = module_from_spec(found := cast(Any, spec_from_file_location(spec, path)))
@@ -228,7 +233,9 @@ def test_a_module_carries_its_code(
     name = next(name for name, each in vars(module).items() if getattr(each, "layout", None) is module.LAYOUT)
     monkeypatch.setattr(optdsl.torch, "load", lambda *_, **__: getattr(module, name))
     options: Any = {"amsgrad": True} if spec == "adam" else {}
-    pair = Pair(gpus, spec, **options)
+    dtypes = (torch.float32, torch.bfloat16) if kept else (torch.float32,)
+    tensors = [torch.randn(shape, dtype=dtype) for dtype in dtypes for shape in SHAPES]
+    pair = Pair(gpus, spec, tensors=tensors, **options)
     for _ in range(2):
         pair.step()
     pair.check()
@@ -318,11 +325,60 @@ def test_what_fails_on_the_gpu_is_heard(gpus: FakeGpus, fault: str) -> None:
         pair.other.step()
 
 
-def test_states_in_fewer_bits_have_no_kernel_yet(gpus: FakeGpus) -> None:
+KEPT = {"m": "bf16", "v": "f16"}
+
+
+@pytest.mark.parametrize("store", PARAMETERS)
+@pytest.mark.parametrize(("spec", "mode"), [("adamw", "accurate"), ("adamw", "fma"), ("lamb", "accurate")])
+def test_what_is_kept_in_16_bits_has_the_bits_of_the_cpu(
+    gpus: FakeGpus, spec: str, mode: str, store: str
+) -> None:
+    """Both dtypes at once; a vector of odd size, more than a block of threads, a number, nothing."""
+    tensors = [
+        torch.randn(shape, dtype=dtype) for dtype in (torch.bfloat16, torch.float32) for shape in SHAPES
+    ]
+    pair = Pair(gpus, spec, tensors=tensors, mode=mode, state=KEPT, param_store=store, lr=0.01)
+    for _ in range(3):
+        pair.step()
+    pair.check()
+
+
+@pytest.mark.parametrize("store", ["sr", "kahan"])
+def test_codes_that_are_not_aligned(gpus: FakeGpus, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each by itself, where vectors would trap."""
+
+    def empty(shape: Any, strides: Any, dtype: Any, device: int) -> torch.Tensor:
+        size = max(torch.empty(shape).numel(), 1) * dtype.itemsize
+        address = gpus.driver.memories[device].allocate(size, dtype.itemsize)
+        return gpus._view(address, tuple(shape), tuple(strides), dtype, 2, device)
+
+    monkeypatch.setattr(gpus, "empty", empty)
+    tensors = [torch.randn(shape).bfloat16() for shape in SHAPES]
+    pair = Pair(gpus, "adamw", tensors=tensors, state=KEPT, param_store=store, lr=0.01)
+    assert pair.there[1].data_ptr() % 4 == 2
+    for _ in range(2):
+        pair.step()
+    pair.check()
+
+
+def test_what_is_kept_in_16_bits_is_replayed(gpus: FakeGpus) -> None:
+    """With other random bits at each step: the counter that they are a function of is on the GPU."""
+    tensors = [
+        torch.randn(shape, dtype=dtype) for dtype in (torch.bfloat16, torch.float32) for shape in SHAPES
+    ]
+    recorded = Captured(
+        gpus, "adamw", tensors=tensors, state=KEPT, param_store="sr", capturable=True, lr=0.01
+    )
+    recorded.step()
+    graph = recorded.capture()
+    for _ in range(2):
+        recorded.replay(graph)
+    recorded.check()
+
+
+def test_states_in_8_bits_have_no_kernel_yet(gpus: FakeGpus) -> None:
     p = torch.nn.Parameter(gpus.to(torch.ones(3), 0))
     p.grad = gpus.to(torch.ones(3), 0)
-    optimizer: Any = optdsl.torch.load("adam", state={"v": "bf16"})
-    with pytest.raises(
-        TypeError, match=r"where Adam has no kernel: llvm: what is kept in fewer bits than 32"
-    ):
+    optimizer: Any = optdsl.torch.load("adam", state={"v": "8bit"})
+    with pytest.raises(TypeError, match=r"where Adam has no kernel: llvm: what is kept in 8 bits"):
         optimizer([p]).step()

@@ -78,6 +78,14 @@ def test_single_instructions(name: str, sources: tuple[int, ...], result: int) -
     assert hex(word_of(f"{name} %r7, {registers};", *sources)) == hex(result)
 
 
+def test_halves_of_a_register() -> None:
+    """As LLVM writes them: of one half in a block with a register of its own, or both at once."""
+    upper = "{ .reg .b16 tmp; mov.b32 {tmp, %rs1}, %r2; }\n{ .reg .b16 tmp; mov.b32 {%rs2, tmp}, %r3; }\n"
+    assert word_of(upper + "mov.b32 %r7, {%rs1, %rs2};", 0x12345678, 0x9ABCDEF0) == 0xDEF01234
+    both = "mov.b32 {%rs1, %rs2}, %r2;\ncvt.u32.u16 %r7, %rs2;"
+    assert word_of(both, 0xFEDC5678) == 0xFEDC
+
+
 @pytest.mark.parametrize("table", LUT)
 def test_logic_of_three(table: int) -> None:
     sources = (0x12345678, 0x9ABCDEF0, 0x0F1E2D3C)

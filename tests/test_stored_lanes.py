@@ -2,27 +2,30 @@
 `numba_cpu` where it promises any.
 """
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from optdsl.backends import interpreter
-from optdsl.backends._chunked_step import checked
+from optdsl.backends import interpreter, llvm
+from optdsl.backends._chunked_step import UnsupportedKernelError, checked
 from torch.nn import Parameter
 
 import optdsl.torch
-from optdsl.backend import get_pair_backend
+from optdsl import driver
+from optdsl.backend import get_file_writer, get_gpu_writer, get_pair_backend
 from optdsl.diagnostics import OptdslError
 from optdsl.emit.module import kernels_by_name
 from optdsl.emit.native import native
-from optdsl.kernel.ir import Kernel
+from optdsl.kernel.ir import PARAMETER, Kernel
 from optdsl.kernel.storing import PARAMETERS
 from optdsl.library import lookup
 from optdsl.portable.formats import rounding_key
 from optdsl.portable.lanes import Lane, NumpyMaker, Sort
 from optdsl.runtime import stored_math
 from optdsl.storing import storing
+from tests.ptx.lint import findings
 from tests.test_storing import SPECS, kept
 
 SHAPES = ((700,), (17, 5), (), (0,))
@@ -113,6 +116,27 @@ def test_keys_are_those_of_numba() -> None:
             found = int(rounding_key(first, second, buffer).at) % 2**32
             wanted = stored_math.rounding_key(parameter, float(step), buffer)
         assert found == wanted
+
+
+@pytest.mark.parametrize("store", PARAMETERS)
+def test_a_gpu_reads_and_writes_four_codes_at_once(store: str) -> None:
+    stored = storing(lookup("adamw"), {"m": "bf16", "v": "f16"}, store)
+    program = driver.build(lookup("adamw"), stored.precisions("fma")["bfloat16"])
+    text = llvm.ptx(program)
+    assert findings(text) == ["update_f32: no access moves 16 bytes"]  # they move 8
+    buffers = sum(buffer.name != PARAMETER for buffer in program.update.buffers)
+    written = buffers - 1  # all but the gradient
+    assert len(re.findall(r"ld\.global\.(?:nc\.)?(?:v4\.[bu]16|v2\.[bu]32)", text)) == buffers
+    assert len(re.findall(r"st\.global\.(?:v4\.[bu]16|v2\.[bu]32)", text)) == written
+
+
+def test_others_refuse_it_in_words() -> None:
+    stored = storing(lookup("adamw"), {"m": "bf16"}, "")
+    program = driver.build(lookup("adamw"), stored.precisions("fma")["float32"])
+    with pytest.raises(UnsupportedKernelError, match="numba_cuda: what is kept in fewer bits than 32"):
+        get_gpu_writer("numba_cuda").ptx(program)
+    with pytest.raises(UnsupportedKernelError, match="llvm: what is kept in fewer bits than 32"):
+        get_file_writer("llvm").files([program], "so", "")
 
 
 def test_what_is_kept_in_8_bits_has_no_kernel_there() -> None:

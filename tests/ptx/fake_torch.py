@@ -20,7 +20,7 @@ from torch import Tensor
 from .fake_driver import FakeDriver, Graph
 
 _KINDS = {torch.float32: (2, 32), torch.float64: (2, 64), torch.float16: (2, 16), torch.bfloat16: (4, 16),
-          torch.int64: (0, 64), torch.int32: (0, 32), torch.bool: (6, 8)}  # fmt: skip
+          torch.int64: (0, 64), torch.int32: (0, 32), torch.bool: (6, 8), torch.uint8: (1, 8)}  # fmt: skip
 
 
 class _Tensor(ctypes.Structure):

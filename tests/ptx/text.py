@@ -61,6 +61,8 @@ _PARAMETER = re.compile(r"\.param\b(.*?)\s([\w$]+)(?:\[(\d+)\])?\s*$", re.S)
 _TYPE = re.compile(r"\.([usbf](?:8|16|32|64))\b")
 _REGISTERS = re.compile(r"\.reg\s+\.(\w+)\s+(%\w+?)<\d+>\s*;")
 _SHARED = re.compile(r"(?:\.visible\s+)?\.shared\s+\.align\s+(\d+)\s+\.b8\s+([\w$]+)\[(\d+)\]\s*;")
+_HALF = re.compile(r"\{\s*\.reg\s+\.b16\s+tmp;\s*mov\.b32\s+\{([^}]*)\},\s*(%\w+);\s*\}")
+"""How LLVM takes one half of a register: the other goes to a register that ends there."""
 _LABEL = re.compile(r"\s*([$\w]+):")
 _INSTRUCTION = re.compile(r"(?:@(!?)(%\w+)\s+)?([a-z][\w.:]*)\s*(.*)", re.S)
 
@@ -107,6 +109,7 @@ def _entry(name: str, header: str, body: str, line: int, module: list[tuple[str,
         shared[variable] = -(-end // align) * align
         end = shared[variable] + size
     body = _SHARED.sub("", _REGISTERS.sub("", body))
+    body = _HALF.sub(lambda half: f"mov.b32 {{{half[1].replace('tmp', '_')}}}, {half[2]};", body)
     instructions: list[Instruction] = []
     labels: dict[str, int] = {}
     at = line

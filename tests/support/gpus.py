@@ -53,6 +53,8 @@ class Pair:
         tensors: list[Tensor] | None = None,
         places: tuple[int | None, ...] = (0,),
         mode: str = "accurate",
+        state: dict[str, str] | None = None,
+        param_store: str = "",
         **options: Any,
     ) -> None:
         """`places`: the GPU of each parameter in turn, None for the CPU."""
@@ -64,7 +66,7 @@ class Pair:
         self.there = [
             torch.nn.Parameter(self.to(x, place)) for x, place in zip(given, self.places, strict=True)
         ]
-        optimizer = optdsl.torch.load(spec, mode=mode)
+        optimizer: Any = optdsl.torch.load(spec, mode=mode, state=state, param_store=param_store)
         self.one: Any = optimizer(self.here, **options)
         self.other: Any = optimizer(self.there, **options)
 

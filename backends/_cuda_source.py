@@ -33,6 +33,7 @@ from optdsl.kernel.ir import (
 )
 from optdsl.kernel.walk import loads_in, locals_in, used_buffers
 from optdsl.language.operators import ATOM, COMPARE, NEGATION, OPERATORS
+from optdsl.portable.functions import SHORT
 
 from ._python_source import commented
 
@@ -40,7 +41,21 @@ _INDENT = "    "
 _MOST = 88  # characters of a line, before it is indented
 _LANES = {Type.F32: 4, Type.F64: 2}
 _FUNCTIONS = {"pow": "power", "mod": "modulo", "max": "maximum", "min": "minimum"}
-_OWN = ("sqrt", "exp", "log", "tanh", "sigmoid", "cbrt", "sin", "cos", "sign", "floor", "clip", "where")
+_OWN = (
+    "sqrt",
+    "exp",
+    "log",
+    "tanh",
+    "sigmoid",
+    "cbrt",
+    "short_cbrt",
+    "sin",
+    "cos",
+    "sign",
+    "floor",
+    "clip",
+    "where",
+)
 """Operators that are functions of `optdsl.runtime.cuda.numba_words` under their own names."""
 
 
@@ -311,12 +326,8 @@ def _print(expr: Expr, kernel: Kernel, loaded: Mapping[str, str] | None) -> tupl
         ):
             return _joined(left, right, kernel, loaded, minus=name == "sub"), ATOM
         case Op(name=name, args=args):
-            if (
-                name == "pow"
-                and loaded is not None
-                and kernel.precision.compute is not kernel.precision.storage
-            ):
-                name = "short_pow"  # what it is less exact by is rounded away
+            if loaded is not None and kernel.precision.compute is not kernel.precision.storage:
+                name = SHORT.get(name, name)  # what it is less exact by is rounded away
             called = {**_FUNCTIONS, "short_pow": "short_power"}.get(name, name if name in _OWN else None)
             if called is not None:
                 return f"{called}({', '.join(_print(arg, kernel, loaded)[0] for arg in args)})", ATOM

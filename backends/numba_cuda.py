@@ -30,7 +30,7 @@ _DECORATORS = ("fast_kernel", "kernel")
 _WORDS = """
 BLOCK HALVINGS THREADS aligned barrier cbrt clip cos exp f32 f32_bytes f64 f64_bytes floor fma log maximum
 minimum modulo power read2_f64 read4_f32 read4_i64 read_address read_f32 read_f64 read_i64 read_summand
-short_power sigmoid sign sin sqrt tanh this_block this_thread where write2_f64 write4_f32 write_f32
+short_cbrt short_power sigmoid sign sin sqrt tanh this_block this_thread where write2_f64 write4_f32 write_f32
 write_f64 write_summand
 """.split()
 """Of `optdsl.runtime.cuda.numba_kernel` and `numba_words`: what the text may say."""

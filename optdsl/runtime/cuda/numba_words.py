@@ -275,7 +275,8 @@ def _function(name: str) -> Any:
     return intrinsic(lambda typing_context, x: typed(x))
 
 
-exp, log, tanh, sigmoid, cbrt = map(_function, ("exp", "log", "tanh", "sigmoid", "cbrt"))
+exp, log, tanh, sigmoid = map(_function, ("exp", "log", "tanh", "sigmoid"))
+cbrt, short_cbrt = map(_function, ("cbrt", "short_cbrt"))
 sin, cos, sign, floor = map(_function, ("sin", "cos", "sign", "floor"))
 power, short_power, modulo = map(_function, ("pow", "short_pow", "mod"))
 maximum, minimum, clip = map(_function, ("max", "min", "clip"))

@@ -103,14 +103,14 @@ def _chunk(kernel: Kernel, function: Function, chunk: str, target: Target) -> No
     tensor, start, size, row = (column(*each) for each in enumerate(("tensor", "start", "size", "row")))
     pointers = buffer_pointers(kernel, function, "ptr", tensor, start)
     scalars = read_scalars(kernel, function, "ptr", row, Type.F64)
-    keys = rounding_keys(kernel, function, "ptr", tensor, scalars)
+    keys = rounding_keys(kernel, function, "ptr", tensor, start, scalars)
     numbers = {buffer.name: number for number, buffer in enumerate(kernel.buffers)}
 
     def machine(lanes: int) -> LlvmMachine:
         return LlvmMachine(
             function, lanes, pointers, scalars, numbers,
             space=Space(), has_fma=target.has_fma, scratch="%scratch", block=BLOCK,
-            start=start, keys=keys,
+            keys=keys,
         )  # fmt: skip
 
     lanes = LANES[kernel.precision.compute]

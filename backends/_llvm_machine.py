@@ -31,9 +31,8 @@ class LlvmMachine:
     """`lanes` elements from `index` on (set before each run). Pointers and scalars are values of the
     function.
 
-    `keys`: what is rounded at random is rounded by, as `rounding_keys` has them; `start`: the number of the
-    element that `pointers` point to. Writes what is summed to `scratch` at `offset`, as float64; of each sum
-    at a distance of `block` numbers.
+    `keys`: what is rounded at random is rounded by, as `rounding_keys` has them. Writes what is summed to
+    `scratch` at `offset`, as float64; of each sum at a distance of `block` numbers.
     """
 
     def __init__(
@@ -49,7 +48,6 @@ class LlvmMachine:
         scratch: str = "",
         scratch_pointer: str = "ptr",
         block: int = 0,
-        start: str = "",
         keys: Mapping[int, str] | None = None,
     ) -> None:
         self.function = function
@@ -62,7 +60,6 @@ class LlvmMachine:
         self.index = self.offset = ""
         self.makers = {type_: LlvmMaker(function, bits, lanes) for type_, bits in BITS.items()}
         self.spread = {name: self._spread(value) for name, value in scalars.items()}
-        self.start = start
         self.keys = {pair: self._integers(value) for pair, value in (keys or {}).items()}
 
     def _spread(self, value: str) -> Lane:
@@ -112,8 +109,7 @@ class LlvmMachine:
         self.function.add(f"store {kind} {value}, {self.space.pointer} {at}{self._said(buffer)}")
 
     def element(self) -> Lane:
-        first = self.function.value(f"add i64 {self.start}, {self.index}")
-        lane = self._integers(self.function.value(f"trunc i64 {first} to i32"))
+        lane = self._integers(self.function.value(f"trunc i64 {self.index} to i32"))
         if self.lanes == 1:
             return lane
         numbers = ", ".join(f"i32 {number}" for number in range(self.lanes))
@@ -177,7 +173,7 @@ class LlvmMachine:
 
 
 def rounding_keys(
-    kernel: Kernel, function: Function, pointer: str, tensor: str, scalars: Mapping[str, str]
+    kernel: Kernel, function: Function, pointer: str, tensor: str, start: str, scalars: Mapping[str, str]
 ) -> dict[int, str]:
     """For each two buffers that share random bits: what these are a function of, beside the element."""
     if not (numbers := shared_bits(kernel)):
@@ -187,8 +183,9 @@ def rounding_keys(
     columns = f"[{len(kernel.buffers)} x i64]"
     at = write(f"getelementptr inbounds {columns}, {pointer} %addresses, i64 {tensor}, i64 {column}")
     parameter = Lane(maker, write(f"load i64, {pointer} {at}, align 8", "parameter"), Sort.INT)
+    first = Lane(maker, start, Sort.INT)
     step = Lane(maker, write(f"fptoui {scalars[TIME]} to i64", "step"), Sort.INT)
-    keys = {pair: rounding_key(parameter, step, pair) for pair in {n // 2 for n in numbers.values()}}
+    keys = {pair: rounding_key(parameter, step, pair, first) for pair in {n // 2 for n in numbers.values()}}
     return {pair: write(f"trunc i64 {key.at} to i32", "key") for pair, key in keys.items()}
 
 

@@ -85,7 +85,7 @@ def write_gpu_phase(module: Module, kernel: Kernel, name: str) -> None:
     pointers = buffer_pointers(kernel, function, GLOBAL, tensor, start)
     addresses = [write(f"ptrtoint {GLOBAL} {place} to i64") for place in pointers.values()]
     scalars = read_scalars(kernel, function, GLOBAL, row, kernel.precision.compute)
-    keys = rounding_keys(kernel, function, GLOBAL, tensor, scalars)
+    keys = rounding_keys(kernel, function, GLOBAL, tensor, start, scalars)
     numbers = {buffer.name: number for number, buffer in enumerate(kernel.buffers)}
     constant = frozenset(each.name for each in kernel.buffers if each.access is Access.READ)
     sums = _sums(kernel)
@@ -102,7 +102,7 @@ def write_gpu_phase(module: Module, kernel: Kernel, name: str) -> None:
         return LlvmMachine(
             function, lanes, pointers, scalars, numbers,
             space=space, has_fma=True, scratch=scratch, scratch_pointer=SHARED, block=BLOCK,
-            start=start, keys=keys,
+            keys=keys,
         )  # fmt: skip
 
     wide, narrow = machine(lanes), machine(1)

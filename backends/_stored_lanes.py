@@ -26,11 +26,11 @@ class Codes(Protocol):
         ...
 
     def element(self) -> Lane:
-        """The number of each element in its tensor, modulo 2^32."""
+        """The number of each element in its chunk."""
         ...
 
     def key(self, pair: int) -> Lane:
-        """`portable.formats.rounding_key`, the lower half: of the parameter, the step and the number."""
+        """The lower half of `portable.formats.rounding_key` for this chunk."""
         ...
 
 

@@ -72,14 +72,13 @@ class _Machine:
         self._array(buffer)[:] = np.asarray(code.at).astype(np.uint16)
 
     def element(self) -> Lane:
-        numbers = np.arange(self.start, self.start + self.size).astype(np.uint32)
-        return Lane(_MAKERS[Type.F32], numbers, Sort.INT)
+        return Lane(_MAKERS[Type.F32], np.arange(self.size, dtype=np.uint32), Sort.INT)
 
     def key(self, pair: int) -> Lane:
         step = self.scalar(self.kernel.scalars.index(TIME), TIME, self.kernel.precision.compute)
-        given = (np.uint64(self._column(PARAMETER)), step.at.astype(np.uint64))
-        parameter, at = (Lane(_MAKERS[Type.F64], np.asarray(each), Sort.INT) for each in given)
-        key = np.asarray(rounding_key(parameter, at, pair).at).astype(np.uint32)
+        given = (np.uint64(self._column(PARAMETER)), step.at.astype(np.uint64), np.uint64(self.start))
+        parameter, at, start = (Lane(_MAKERS[Type.F64], np.asarray(each), Sort.INT) for each in given)
+        key = np.asarray(rounding_key(parameter, at, pair, start).at).astype(np.uint32)
         return Lane(_MAKERS[Type.F32], key, Sort.INT)
 
     def total(self, number: int, value: Lane) -> None:

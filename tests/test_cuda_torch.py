@@ -21,6 +21,7 @@ from optdsl.files import library_names
 from optdsl.kernel.storing import PARAMETERS
 from optdsl.runtime.cuda import driver
 from optdsl.runtime.cuda.driver import CudaError
+from optdsl.runtime.launch import CHUNK
 from tests.ptx.fake_torch import FakeGpus
 from tests.support.gpus import NOT_CAPTURABLE, SHAPES, WITHOUT_A_GPU, Captured, Pair
 
@@ -333,10 +334,11 @@ KEPT = {"m": "bf16", "v": "f16"}
 def test_what_is_kept_in_16_bits_has_the_bits_of_the_cpu(
     gpus: FakeGpus, spec: str, mode: str, store: str
 ) -> None:
-    """Both dtypes at once; a vector of odd size, more than a block of threads, a number, nothing."""
+    """Both dtypes at once; a vector of odd size, more than a chunk, a number, nothing."""
     tensors = [
         torch.randn(shape, dtype=dtype) for dtype in (torch.bfloat16, torch.float32) for shape in SHAPES
     ]
+    tensors.append(torch.randn(CHUNK + 5).bfloat16())
     pair = Pair(gpus, spec, tensors=tensors, mode=mode, state=KEPT, param_store=store, lr=0.01)
     for _ in range(3):
         pair.step()

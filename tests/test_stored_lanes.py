@@ -24,11 +24,12 @@ from optdsl.library import lookup
 from optdsl.portable.formats import rounding_key
 from optdsl.portable.lanes import Lane, NumpyMaker, Sort
 from optdsl.runtime import stored_math
+from optdsl.runtime.launch import CHUNK
 from optdsl.storing import storing
 from tests.ptx.lint import findings
 from tests.test_storing import SPECS, kept
 
-SHAPES = ((700,), (17, 5), (), (0,))
+SHAPES = ((700,), (17, 5), (), (0,), (CHUNK + 33,))
 load: Any = optdsl.torch.load
 
 
@@ -110,11 +111,11 @@ def test_accurate_steps_have_the_bits_of_numba(
 
 def test_keys_are_those_of_numba() -> None:
     maker, rng = NumpyMaker(64), np.random.default_rng(0)
-    for parameter, step, buffer in rng.integers(0, 2**31, (50, 3)).tolist():
-        first, second = (Lane(maker, np.array(each, np.uint64), Sort.INT) for each in (parameter, step))
+    for *given, pair in rng.integers(0, 2**31, (50, 4)).tolist():
+        parameter, step, start = (Lane(maker, np.array(each, np.uint64), Sort.INT) for each in given)
         with np.errstate(over="ignore"):
-            found = int(rounding_key(first, second, buffer).at) % 2**32
-            wanted = stored_math.rounding_key(parameter, float(step), buffer)
+            found = int(rounding_key(parameter, step, pair, start).at) % 2**32
+            wanted = stored_math.rounding_key(given[0], float(given[1]), pair, given[2])
         assert found == wanted
 
 

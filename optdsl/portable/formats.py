@@ -38,12 +38,14 @@ def random_bits(element: Lane, key: Lane) -> Lane:
     return _xor(x, x >> 16)
 
 
-def rounding_key(parameter: Lane, step: Lane, buffer: int) -> Lane:
-    """For lanes of 64 bits: SplitMix64's finalizer, whose lower half is a key for `random_bits`."""
-    x = step * 0x9E3779B97F4A7C15 + parameter * 0xBF58476D1CE4E5B9 + buffer
+def rounding_key(parameter: Lane, step: Lane, pair: int, start: Lane) -> Lane:
+    """For lanes of 64 bits: SplitMix64's finalizer. Its lower half is a key for `random_bits` of elements
+    that are counted from `start`.
+    """
+    x = step * 0x9E3779B97F4A7C15 + parameter * 0xBF58476D1CE4E5B9 + pair
     x = _xor(x, x >> 30) * 0xBF58476D1CE4E5B9
     x = _xor(x, x >> 27) * 0x94D049BB133111EB
-    return _xor(x, x >> 31)
+    return _xor(x, x >> 31) + start
 
 
 def other_half(bits: Lane) -> Lane:

@@ -35,8 +35,9 @@ class _Tensor(ctypes.Structure):
     )  # fmt: skip
 
 
-_capsule = ctypes.pythonapi.PyCapsule_New
-_capsule.restype, _capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+# A function of our own: that of `ctypes.pythonapi` is everybody's, and others say what it takes, too.
+_Capsule = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+_capsule = _Capsule(("PyCapsule_New", ctypes.pythonapi))
 _CUDA, _CPU = 2, 1
 
 

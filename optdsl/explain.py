@@ -12,15 +12,15 @@ from optdsl.checks.context import Context
 from optdsl.checks.lints import Lint, dtype_lints
 from optdsl.checks.verdict import Outcome, Verdict
 from optdsl.cost import cost
-from optdsl.diagnostics import OptdslError, Source
+from optdsl.diagnostics import Source
 from optdsl.kernel.storing import EIGHT, PARAMETERS
 from optdsl.language import maths
 from optdsl.language.objective import Objective
-from optdsl.language.optimizer import Optimizer, Shape
+from optdsl.language.optimizer import Optimizer
 from optdsl.language.specialise import flag_settings, specialise
 from optdsl.language.syntax import Composition
 from optdsl.language.unparse import as_definition
-from optdsl.storing import storing
+from optdsl.storing import all_states
 from optdsl.training import training_code
 
 _WIDTH = len(Outcome.REFUTED)
@@ -151,18 +151,13 @@ def _of_parts(verdicts: driver.Verdicts) -> Iterator[str]:
 
 def _stored(optimizer: Optimizer) -> Iterator[str]:
     """What some choices cost; nothing where there is no choice."""
-    names = [state.name for state in optimizer.states if state.shape is Shape.ELEMENT]
-    choices = [(dict.fromkeys(names, form), "") for form in ("bf16", EIGHT) if names]
-    choices += [({}, store) for store in PARAMETERS]
-    choices += [(dict.fromkeys(names, EIGHT), "sr")] if names else []
-    for states, store in choices:
-        try:
-            chosen = storing(optimizer, states, store)
-        except OptdslError:
+    for form, store in (("bf16", ""), (EIGHT, ""), *(("", store) for store in PARAMETERS), (EIGHT, "sr")):
+        chosen = all_states(optimizer, form, store)
+        if chosen is None:
             continue
         dtype = "bfloat16" if store else "float32"
         found = cost(optimizer, {}, chosen.precisions("accurate")[dtype])
-        kept = f"states in {next(iter(states.values()))}, " if states else ""
+        kept = f"states in {form}, " if form else ""
         told = f"state {found.state_bytes:.4g} B, traffic {found.bytes_moved:.4g} B a step"
         yield f"  {kept}{dtype} parameters{f', {store}' if store else ''}: {told}"
 

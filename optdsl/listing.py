@@ -11,12 +11,10 @@ from typing import Any
 
 from optdsl.console import table
 from optdsl.cost import cost
-from optdsl.diagnostics import OptdslError
 from optdsl.facts import Entry, ObjectiveEntry, PartEntry, entries, objective_entries, part_entries
 from optdsl.files import PART_FOLDERS
-from optdsl.language.optimizer import Shape
 from optdsl.library import lookup
-from optdsl.storing import storing
+from optdsl.storing import all_states
 
 LEGEND = """\
 state   bytes kept for each float32 parameter, + numbers kept once for each tensor, + lines: for each row or
@@ -107,13 +105,11 @@ def _stored(entry: Any, form: str) -> Entry | None:
     if not isinstance(entry, Entry):
         return None
     optimizer = lookup(entry.name)
-    names = [state.name for state in optimizer.states if state.shape is Shape.ELEMENT]
-    try:
-        chosen = storing(optimizer, dict.fromkeys(names, form))
-    except OptdslError:
+    chosen = all_states(optimizer, form)
+    if chosen is None:
         return None
     found = cost(optimizer, {}, chosen.precisions("accurate")["float32"])
-    return replace(entry, state_bytes=found.state_bytes, bytes_moved=found.bytes_moved) if names else None
+    return replace(entry, state_bytes=found.state_bytes, bytes_moved=found.bytes_moved)
 
 
 def rows(wanted: Wanted) -> Iterator[dict[str, Any]]:

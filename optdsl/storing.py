@@ -8,8 +8,9 @@ NOT done: states of rows, columns, matrices, of whole tensors and of the past; p
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 
-from optdsl.diagnostics import Report, Source
+from optdsl.diagnostics import OptdslError, Report, Source
 from optdsl.diagnostics.catalogue_files import KeptOtherwise
 from optdsl.kernel.ir import Loop, Precision, Type
 from optdsl.kernel.lower import lower
@@ -39,15 +40,25 @@ def storing(optimizer: Optimizer, states: Mapping[str, str], parameters: str = "
     for name, spelled in states.items():
         state = _named(optimizer, name)
         assert state is not None
-        kept[state] = _SPELLED.get(spelled, Type.S8)
-        if kept[state] in _UNSIGNED and _never_below_zero(optimizer, state):
-            kept[state] = _UNSIGNED[kept[state]]
+        type_ = _SPELLED.get(spelled, Type.S8)
+        unsigned = type_ in _UNSIGNED and state.name in _never_below_zero(optimizer)
+        kept[state.name] = _UNSIGNED[type_] if unsigned else type_
     return Storing(tuple(sorted(kept.items())), parameters)
 
 
-def _named(optimizer: Optimizer, name: str) -> str | None:
-    found = (state.name for state in optimizer.states if name in (state.name, state.alias))
-    return next(found, None)
+def all_states(optimizer: Optimizer, form: str, parameters: str = "") -> Storing | None:
+    """All states of elements in one format ("" leaves them alone); None where that cannot be had."""
+    names = [state.name for state in optimizer.states if state.shape is Shape.ELEMENT and form]
+    if form and not names:
+        return None
+    try:
+        return storing(optimizer, dict.fromkeys(names, form), parameters)
+    except OptdslError:
+        return None
+
+
+def _named(optimizer: Optimizer, name: str) -> State | None:
+    return next((state for state in optimizer.states if name in (state.name, state.alias)), None)
 
 
 def _refused(optimizer: Optimizer, states: Mapping[str, str], parameters: str) -> Iterator[tuple[str, str]]:
@@ -55,8 +66,7 @@ def _refused(optimizer: Optimizer, states: Mapping[str, str], parameters: str) -
     if parameters and parameters not in PARAMETERS:
         yield "parameters", f"{parameters!r} is not one of {', '.join(PARAMETERS)}"
     for name, spelled in states.items():
-        what = f"`{name}`"
-        state = next((each for each in optimizer.states if each.name == _named(optimizer, name)), None)
+        what, state = f"`{name}`", _named(optimizer, name)
         if spelled not in (*_SPELLED, EIGHT):
             yield what, f"{spelled!r} is not one of {', '.join(STATES)}"
         elif state is None:
@@ -67,7 +77,7 @@ def _refused(optimizer: Optimizer, states: Mapping[str, str], parameters: str) -
             yield what, "it begins as a copy of the parameters, which 8 bits are too few for"
         elif _SPELLED.get(spelled) is Type.F16 and _beyond(state):
             yield what, "it begins beyond the largest number of 16 bits"
-    if any(_goes_by_rows(optimizer)):
+    if _goes_by_rows(optimizer):
         yield "what it keeps", "it goes through rows of matrices, which only float32 and float64 are read for"
 
 
@@ -75,20 +85,21 @@ def _beyond(state: State) -> bool:
     return isinstance(state.initial, Number) and abs(state.initial.value) > 65504
 
 
-def _goes_by_rows(optimizer: Optimizer) -> Iterator[bool]:
-    for setting in flag_settings(optimizer):
-        program = lower(specialise(optimizer, setting), Precision("accurate", Type.F32))
-        yield any(kernel.loop is not Loop.ELEMENTS for kernel in program.kernels)
+@cache
+def _goes_by_rows(optimizer: Optimizer) -> bool:
+    chosen = (specialise(optimizer, setting) for setting in flag_settings(optimizer))
+    programs = (lower(each, Precision("accurate", Type.F32)) for each in chosen)
+    return any(kernel.loop is not Loop.ELEMENTS for program in programs for kernel in program.kernels)
 
 
-def _never_below_zero(optimizer: Optimizer, name: str) -> bool:
-    """Whether that is proved, whatever the flags."""
+@cache
+def _never_below_zero(optimizer: Optimizer) -> frozenset[str]:
+    """The states of which that is proved, whatever the flags."""
     from optdsl.checks.context import Context
     from optdsl.checks.interval import NONNEGATIVE
 
+    found = {state.name for state in optimizer.states}
     for setting in flag_settings(optimizer):
         facts = Context(specialise(optimizer, setting)).facts
-        around = facts.get((name, Age.OLD))
-        if around is None or not around <= NONNEGATIVE:
-            return False
-    return True
+        found &= {name for (name, age), around in facts.items() if age is Age.OLD and around <= NONNEGATIVE}
+    return frozenset(found)

@@ -15,6 +15,7 @@ from typing import Protocol
 from optdsl.kernel.ir import (
     BY_BLOCKS,
     DIRECTION,
+    IN_16_BITS,
     TIME,
     Buffer,
     Cast,
@@ -34,7 +35,7 @@ from optdsl.kernel.walk import nodes
 from optdsl.portable.functions import ONLY_DOUBLE, SHORT
 from optdsl.portable.lanes import Lane, Maker, Sort, select
 
-from ._stored_lanes import IN_16_BITS, Coded, Codes
+from ._stored_lanes import Coded, Codes
 
 
 class Machine(Codes, Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from optdsl.backend import Program
-from optdsl.kernel.ir import Kernel, Type
+from optdsl.kernel.ir import IN_16_BITS, Kernel, Type
 from optdsl.language.inputs import inputs_by_shape, made
 from optdsl.language.link import snake
 from optdsl.language.optimizer import Hyper, Number, Optimizer, Ref, Role, Shape, State
@@ -28,7 +28,6 @@ from ._kernel_lanes import unsupported
 from ._llvm_cpu import write_phase, write_prologue
 from ._llvm_levels import levels, write_level
 from ._llvm_machine import BYTES, ELEMENT
-from ._stored_lanes import IN_16_BITS
 
 OK, BAD_STEP, NULL_POINTER, NEGATIVE_SIZE, BAD_HYPER = 0, -1, -2, -3, -10
 """What a function returns; BAD_HYPER - i for the hyper of number i."""

@@ -3,15 +3,13 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from optdsl.kernel.ir import PARAMETER, TIME, Buffer, Kernel, Type
+from optdsl.kernel.ir import IN_16_BITS, PARAMETER, TIME, Buffer, Kernel, Type
 from optdsl.kernel.stored import shared_bits
 from optdsl.portable.formats import rounding_key
 from optdsl.portable.functions import FUNCTIONS, fma_by_double
 from optdsl.portable.lanes import Lane, Sort
 from optdsl.portable.llvm_text import Function, LlvmMaker, vector
 from optdsl.runtime.batch import MAX_BUFFERS
-
-from ._stored_lanes import IN_16_BITS
 
 BITS = {Type.F32: 32, Type.F64: 64}
 BYTES = {Type.F32: 4, Type.F64: 8} | dict.fromkeys(IN_16_BITS, 2)

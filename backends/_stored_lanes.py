@@ -12,9 +12,6 @@ from optdsl.kernel.stored import shared_bits
 from optdsl.portable.formats import FORMATS
 from optdsl.portable.lanes import Lane
 
-IN_16_BITS = (Type.BF16, Type.F16, Type.P16, Type.PAIR, Type.SPLIT, Type.LOW)
-"""What is a number of 16 bits in memory, or two of them in two buffers."""
-
 
 class Codes(Protocol):
     """What a machine has for them; integers of 32 bits on its lanes."""

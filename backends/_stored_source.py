@@ -9,14 +9,13 @@ Assumes a verified kernel. The functions are those of `runtime.stored_math`.
 
 from collections.abc import Iterable
 
-from optdsl.kernel.ir import BY_BLOCKS, PARAMETER, Buffer, Cast, Kernel, Type
+from optdsl.kernel.ir import ALONE_IN_16_BITS, BY_BLOCKS, IN_16_BITS, PARAMETER, Buffer, Cast, Kernel, Type
 from optdsl.kernel.stored import shared_bits
 from optdsl.kernel.walk import used_buffers
 from optdsl.runtime.batch import MAX_BUFFERS
 
 _INDENT = "    "
-_HALF = (Type.BF16, Type.F16, Type.P16)  # of which each number is read by itself
-_READ = dict.fromkeys((*_HALF, Type.PAIR, Type.SPLIT, Type.LOW), "u16") | dict.fromkeys(BY_BLOCKS, "u8")
+_READ = dict.fromkeys(IN_16_BITS, "u16") | dict.fromkeys(BY_BLOCKS, "u8")
 """What a type is to memory."""
 IMPORTS = """from optdsl.runtime.stored_math import CODED, bf16_value, block_memory, block_scale, f16_value
 from optdsl.runtime.stored_math import high_of, inverse_of, joined, low_of, nearest_bf16, other_half
@@ -106,7 +105,7 @@ def loaded(kernel: Kernel, buffer: Buffer) -> str:
     code = f"read_{_READ[buffer.type]}({buffer.name}_at, i, {column})"
     if buffer.type in BY_BLOCKS:
         return f"{buffer.name}_scale * {buffer.type}_value({code})"
-    if buffer.type in _HALF:
+    if buffer.type in ALONE_IN_16_BITS:
         return f"{buffer.type}_value({code})"
     rest = f"read_u16({_rest(buffer)}, i, {_column(kernel, buffer.more)})"
     if buffer.type is Type.SPLIT:

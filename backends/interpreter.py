@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from optdsl.backend import Backend, Program, Step
-from optdsl.kernel.ir import DIRECTION, PARAMETER, TIME, Buffer, Kernel, Type
+from optdsl.kernel.ir import DIRECTION, IN_16_BITS, PARAMETER, TIME, Buffer, Kernel, Type
 from optdsl.kernel.printer import print_kernel
 from optdsl.portable.formats import rounding_key
 from optdsl.portable.functions import FUNCTIONS, fma_by_double
@@ -23,7 +23,6 @@ from optdsl.runtime.batch import BLOCK
 
 from ._chunked_step import checked, chunked_step
 from ._kernel_lanes import run_phase, run_prologue
-from ._stored_lanes import IN_16_BITS
 
 _MAKERS = {Type.F32: NumpyMaker(32), Type.F64: NumpyMaker(64)}
 _CTYPES: dict[Type, Any] = {

@@ -18,13 +18,12 @@ import numpy as np
 from optdsl.backend import Backend, FileWriter, GpuWriter, Program, Step, UnsupportedKernelError
 from optdsl.diagnostics import Source
 from optdsl.emit.loading import load_generated
-from optdsl.kernel.ir import Kernel, Type
+from optdsl.kernel.ir import IN_16_BITS, Kernel, Type
 from optdsl.language.link import snake
 
 from ._chunked_step import checked, chunked_step
 from ._cuda_source import phase_source, prologue_source, totals_source
 from ._llvm_ptx import unsupported_on_gpu
-from ._stored_lanes import IN_16_BITS
 
 _DECORATORS = ("fast_kernel", "kernel")
 _WORDS = """

@@ -12,9 +12,9 @@ from itertools import zip_longest
 
 from optdsl import driver
 from optdsl.backend import Program
-from optdsl.kernel.ir import Kernel, Load, Loop, Precision, Store, Type
+from optdsl.kernel.ir import BY_BLOCKS, IN_16_BITS, Kernel, Load, Loop, Precision, Store, Type
 from optdsl.kernel.stage_facts import over_all, vectors_of
-from optdsl.kernel.storing import STORED, bits
+from optdsl.kernel.storing import bits
 from optdsl.kernel.walk import nodes
 from optdsl.language.history import lengths
 from optdsl.language.inputs import FIRST_GRADIENT, drawn
@@ -97,7 +97,7 @@ def cost(optimizer: Optimizer, flags: Mapping[str, bool], precision: Precision =
 def _less(program: Program) -> float:
     """What states have less than float32, and more: the rest of a parameter is kept, too."""
     halves = {buffer.more for buffer in program.update.buffers}
-    stored = (buffer for buffer in program.update.buffers if buffer.type in STORED)
+    stored = (buffer for buffer in program.update.buffers if buffer.type in (*IN_16_BITS, *BY_BLOCKS))
     buffers = [buffer for buffer in stored if buffer.name not in halves]
     states = [buffer for buffer in buffers if buffer.name not in ("theta", "g", *program.optimizer.inputs)]
     rest = sum(bits(buffer.type) / 8 - 2 for buffer in buffers if buffer.name == "theta")

@@ -45,6 +45,9 @@ class Type(StrEnum):
 
 
 BY_BLOCKS = (Type.S8, Type.U8)
+ALONE_IN_16_BITS = (Type.BF16, Type.F16, Type.P16)
+IN_16_BITS = (*ALONE_IN_16_BITS, Type.PAIR, Type.SPLIT, Type.LOW)
+"""A number of 16 bits in memory, or two of them in two buffers."""
 PARAMETER = "(parameter)"
 """The column, where there is one, that is no address: which of all parameters the tensor is."""
 WITH_MORE = {Type.S8: Type.F32, Type.U8: Type.F32, Type.PAIR: Type.BF16, Type.SPLIT: Type.LOW}

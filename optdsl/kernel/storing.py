@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from optdsl.kernel.ir import BY_BLOCKS, Precision, Type
+from optdsl.kernel.ir import ALONE_IN_16_BITS, BY_BLOCKS, Precision, Type
 
 EIGHT = "8bit"
 _THETA = {"nearest": Type.BF16, "sr": Type.BF16, "kahan": Type.PAIR, "extra16": Type.SPLIT}
@@ -58,12 +58,13 @@ _THETA_WORDS = {
 PLAIN = Storing()
 
 
-STORED = (Type.BF16, Type.F16, Type.P16, *BY_BLOCKS, Type.PAIR, Type.SPLIT)
-"""Types that are only in memory, without those of the other half of one."""
+_BITS = {
+    Type.F64: 64,
+    **dict.fromkeys((*ALONE_IN_16_BITS, Type.LOW), 16),
+    **dict.fromkeys(BY_BLOCKS, 8 + 32 / 256),
+}
 
 
 def bits(type_: Type) -> float:
-    """Of memory for each element, scales included."""
-    return {Type.F64: 64, Type.BF16: 16, Type.F16: 16, Type.P16: 16, Type.PAIR: 32, Type.SPLIT: 32}.get(
-        type_, 8 + 32 / 256 if type_ in BY_BLOCKS else 32
-    )
+    """Of memory for each element, with the scale or the other half that goes with it."""
+    return _BITS.get(type_, 32)

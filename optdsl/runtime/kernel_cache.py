@@ -141,7 +141,7 @@ def _known() -> dict[int, str]:
 def _toolchain() -> tuple[str, ...]:
     """Versions, and the text of the helpers that are compiled into kernels."""
     here = Path(__file__).parent
-    files = [here / f"{name}.py" for name in _HELPERS]
+    files = [here / f"{name}.py" for name in (*_HELPERS, "lane_calls")]
     helpers = [file.read_bytes() for file in (*files, *sorted((here.parent / "portable").glob("*.py")))]
     return (
         sys.version,

@@ -6,7 +6,6 @@ vectors.
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -14,47 +13,21 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from optdsl.portable.formats import FORMATS, MOST
-from optdsl.portable.lanes import Lane, Sort
-from optdsl.portable.llvm_text import Function, LlvmMaker, Module
 from optdsl.runtime.batch import CODED as CODED  # kernels read it here
+from optdsl.runtime.lane_calls import lane_call
 
-_SORTS = {"f": Sort.FLOAT, "i": Sort.INT}
-_TEXT = {"f": "float", "i": "i32"}
 _TYPES = {"f": types.float32, "i": types.uint32}
-_IR = {"f": ir.FloatType(), "i": ir.IntType(32)}
-
-
-def _text(name: str) -> str:
-    """A function of one element in LLVM's language; many kernels may have the same one."""
-    function, gives, takes = FORMATS[name]
-    module = Module()
-    letters = "xyz"[: len(takes)]
-    given = ", ".join(f"{_TEXT[kind]} %{letter}" for kind, letter in zip(takes, letters, strict=True))
-    body = Function(
-        module, f"define weak_odr {_TEXT[gives]} @optdsl.{name}({given}) alwaysinline", "nounwind"
-    )
-    maker = LlvmMaker(body, 32, 1)
-    value = function(
-        *(Lane(maker, f"%{letter}", _SORTS[kind]) for kind, letter in zip(takes, letters, strict=True))
-    )
-    body.finish(f"ret {_TEXT[gives]} {value.at}")
-    return module.text()
 
 
 def _function(name: str) -> Any:
-    _, gives, takes = FORMATS[name]
+    function, gives, takes = FORMATS[name]
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        symbol = f"optdsl.{name}"
-        if symbol not in builder.module.globals:
-            context.active_code_library.add_llvm_module(llvm.parse_assembly(_text(name)))
-        kind = ir.FunctionType(_IR[gives], [_IR[each] for each in takes])
-        insert: Any = cgutils.get_or_insert_function
         wanted = [
             context.cast(builder, value, given, _TYPES[kind])
             for value, given, kind in zip(arguments, signature.args, takes, strict=True)
         ]
-        return builder.call(insert(builder.module, kind, symbol), wanted)
+        return lane_call(context, builder, f"optdsl.{name}", function, gives + takes, 32, wanted)
 
     def typed(*given: Any) -> Any:
         for each, kind in zip(given, takes, strict=True):

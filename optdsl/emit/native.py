@@ -3,7 +3,7 @@
 In: a layout as a generated module has it, and what its kernels are. Out: the same layout, whose pairs are
 those of a backend that compiles in this process, for arithmetic that Numba's kernels do not promise: in the
 modes `fma` and `strict` every processor, GPUs among them, has the same bits. Raises `UnsupportedKernelError`
-for kernels that the backend has not got, before anything is compiled. NOT done: a cache of what was compiled.
+for kernels that the backend has not got, before anything is compiled.
 """
 
 import threading
